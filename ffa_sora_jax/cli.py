@@ -1,0 +1,56 @@
+"""The command line: a table of verbs, no logic.
+
+Each verb lives in a module with `add_arguments(parser)` and `run(args) -> exit code`, imported
+only when the verb is called.
+"""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+VERBS = {
+    "prepare": ("tfds_ffa.prepare", "render or ingest clips into a TFDS dataset"),
+    "prepare latents": ("ffa_sora_jax.jobs.cache_latents", "store VAE latents of a dataset"),
+    "prepare text": ("ffa_sora_jax.jobs.cache_text", "store text embeddings of a dataset"),
+    "inspect": ("ffa_sora_jax.jobs.inspect", "show what is in a prepared dataset"),
+    "train": ("ffa_sora_jax.jobs.train", "train or resume a model from a config"),
+    "status": ("ffa_sora_jax.jobs.status", "show how far a training run is"),
+    "sample": ("ffa_sora_jax.jobs.sample", "make videos from one report or a table of reports"),
+    "convert": ("ffa_sora_jax.jobs.convert", "convert weights from and to the PyTorch folders"),
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one verb; returns its exit code (2 for bad usage or bad input)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help"):
+        sys.stdout.write(_overview())
+        return 0 if argv else 2
+    if argv[0] == "--version":
+        from ffa_sora_jax import __version__
+
+        sys.stdout.write(f"ffa-sora {__version__}\n")
+        return 0
+    verb = " ".join(argv[:2]) if " ".join(argv[:2]) in VERBS else argv[0]
+    if verb not in VERBS:
+        from ffa_sora_jax.common.names import unknown_name
+
+        sys.stderr.write(unknown_name("verb", verb, VERBS) + "\n")
+        return 2
+    module_name, summary = VERBS[verb]
+    module = importlib.import_module(module_name)
+    parser = argparse.ArgumentParser(prog=f"ffa-sora {verb}", description=summary)
+    module.add_arguments(parser)
+    args = parser.parse_args(argv[len(verb.split()) :])
+    try:
+        return module.run(args)
+    except (ValueError, FileNotFoundError) as error:
+        sys.stderr.write(f"ffa-sora {verb}: {error}\n")
+        return 2
+
+
+def _overview() -> str:
+    width = max(len(verb) for verb in VERBS)
+    lines = [f"  {verb:<{width}}  {summary}" for verb, (_, summary) in VERBS.items()]
+    return "usage: ffa-sora VERB [options]\n\n" + "\n".join(lines) + "\n"
