@@ -1,0 +1,84 @@
+"""What a trainer must know of what is trained.
+
+A task owns models, losses and sampling; it knows no mesh, no optimizer and no file. The trainer
+owns those and treats parameters as nested dicts, one per player:
+
+    player      params[player]      updated at
+    "model"     the DiT             every step
+    "generator" / "discriminator"   the steps for which `Task.player(step)` names it
+"""
+
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+
+from ffa_sora_jax.common import names
+from ffa_sora_jax.common.types import Array, Clip, Params
+
+TASKS = {
+    "vae": "ffa_sora_jax.tasks.vae",
+    "t2v": "ffa_sora_jax.tasks.t2v",
+}
+
+
+class Task:
+    """Base of all tasks; subclasses fill in `players`, `init`, `loss` and `sample`.
+
+    Everything but `frozen`, `player` and `calibrate` is traced by `jax.jit`, with the video of a
+    clip already float32 in [-1, 1] on the device.
+
+    Attributes:
+      players: names of the separately optimized parameter trees. The first one is evaluated.
+    """
+
+    players: tuple[str, ...] = ("model",)
+
+    def init(self, rng: jax.Array) -> dict[str, Params]:
+        """Fresh trainable parameters by player."""
+        raise NotImplementedError
+
+    def frozen(self) -> Params:
+        """Parameters that are used and never trained, such as the VAE of a text-to-video run."""
+        return {}
+
+    def calibrate(self, params: dict[str, Params], clips: Iterator[Clip]) -> dict[str, Params]:
+        """Initialisation that needs data (PCA, latent statistics); host side, once, at step 0.
+
+        Args:
+          params: what `init` returned, as host arrays.
+          clips: training batches as they come from the host: uint8 video, numpy arrays.
+        """
+        del clips
+        return params
+
+    def player(self, step: int) -> str:
+        """The player to update at `step` (0-based)."""
+        return self.players[step % len(self.players)]
+
+    def loss(
+        self, player: str, params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip,
+        step: Array,
+    ) -> tuple[Array, dict[str, Array]]:  # fmt: skip
+        """The scalar that `player` minimises on one batch, and scalars to log.
+
+        Gradients are taken with respect to `params[player]` only.
+        """
+        raise NotImplementedError
+
+    def sample(self, params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip) -> Clip:
+        """What the model makes of a validation batch; `.video` is float32 in [-1, 1]."""
+        raise NotImplementedError
+
+
+def create(config: Mapping[str, Any]) -> Task:
+    """The task that `config.task` names; its module builds it with `create(config)`.
+
+    Raises:
+      ValueError: no task of that name.
+    """
+    name = config["task"]
+    if name not in TASKS:
+        raise ValueError(names.unknown_name("task", name, TASKS))
+    return importlib.import_module(TASKS[name]).create(config)
