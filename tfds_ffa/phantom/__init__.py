@@ -1,0 +1,1 @@
+"""The phantom dataset: procedural angiograms with reports and ground truth."""
