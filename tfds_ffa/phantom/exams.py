@@ -46,7 +46,8 @@ class Recipe:
     seed: int
     num_exams: int
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
+        """Raises ValueError where a number makes no sense."""
         if self.num_exams < 1:
             raise ValueError(f"num_exams is {self.num_exams}; it must be at least 1.")
         if self.seed < 0:
@@ -154,7 +155,7 @@ def chunk_path(folder: Path, chunk: Sequence[int]) -> Path:
 def write_chunk(folder: Path, recipe: Recipe, chunk: Sequence[int]) -> None:
     """Renders the exams of one chunk into one file, which appears whole or not at all."""
     examples = [render(recipe, index) for index in chunk]
-    arrays = {
+    arrays: dict[str, Any] = {
         key: np.stack([example[key] for example in examples])
         for key, value in examples[0].items()
         if isinstance(value, np.ndarray)
