@@ -16,6 +16,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Iterator
+from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,10 @@ def run(args: argparse.Namespace) -> int:
         with _only_one(target.parent):
             _check_space(chunk_dir, builder.recipe)
             render_chunks(builder.recipe, chunk_dir, args.workers)
-            _write_dataset(args, chunk_dir)
+            _write_dataset(args, target, chunk_dir)
     except KeyboardInterrupt:
         return _stopped("interrupted", chunk_dir)
-    except concurrent.futures.process.BrokenProcessPool:
+    except BrokenProcessPool:
         return _stopped("a worker was killed (out of memory? try fewer --workers)", chunk_dir)
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
@@ -127,22 +128,19 @@ def _render(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _write_dataset(args: argparse.Namespace, chunk_dir: Path) -> None:
+def _write_dataset(args: argparse.Namespace, target: Path, chunk_dir: Path) -> None:
     import tensorflow_datasets as tfds
 
-    tfds.disable_progress_bar()
-    builder = make_builder(args.dataset, args.data_dir, args.num_exams, args.seed, chunk_dir)
-    target = Path(builder.data_dir)
     for leftover in target.parent.glob(f"*incomplete*{target.name}*"):
         shutil.rmtree(leftover)
+    if args.overwrite and target.exists():
+        shutil.rmtree(target)  # before the builder is made: it would read the old description
+    builder = make_builder(args.dataset, args.data_dir, args.num_exams, args.seed, chunk_dir)
     sys.stderr.write(f"writing {target}\n")
-    mode = tfds.download.GenerateMode
-    download_mode = mode.REUSE_CACHE_IF_EXISTS if args.overwrite else mode.REUSE_DATASET_IF_EXISTS
+    tfds.disable_progress_bar()
     with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is for the result
         builder.download_and_prepare(
-            download_dir=chunk_dir / "downloads",
-            file_format="array_record",
-            download_config=tfds.download.DownloadConfig(download_mode=download_mode),
+            download_dir=chunk_dir / "downloads", file_format="array_record"
         )
 
 
