@@ -1,0 +1,1 @@
+"""Types, trees, names, meshes and checkpoints; knows nothing of models or data."""

@@ -1,0 +1,1 @@
+"""Weights between this package and the PyTorch folders, both ways."""

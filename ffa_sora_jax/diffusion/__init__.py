@@ -1,0 +1,1 @@
+"""Schedules, objectives and samplers over any denoise function."""

@@ -1,0 +1,1 @@
+"""What a user calls: whole models with their tokenizer and sampler."""

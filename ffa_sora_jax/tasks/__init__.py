@@ -1,0 +1,1 @@
+"""What a trainer must know of what it trains."""

@@ -1,0 +1,1 @@
+"""Host side video: files, contact sheets, standard clips, quality; numpy and OpenCV only."""
