@@ -141,7 +141,7 @@ def renderer_fingerprint() -> str:
     """Short hash of the sources that decide the pixels; other sources, other chunks."""
     digest = hashlib.sha256()
     folders = [Path(phantom.__file__).parent, Path(__file__).parent]
-    for path in sorted(p for folder in folders for p in folder.glob("*.py")):
+    for path in sorted(p for folder in folders for p in folder.rglob("*.py")):
         digest.update(path.name.encode() + path.read_bytes())
     return digest.hexdigest()[:12]
 
