@@ -176,7 +176,7 @@ def _fsdp(path: str, leaf: Any, mesh: Mesh) -> PartitionSpec:
         return PartitionSpec(*("fsdp" if axis == best else None for axis in range(best + 1)))
     if size > LARGE_BYTES:
         raise ValueError(
-            f"{path!r} of shape {leaf.shape} ({size:,} B) has no axis that divides by fsdp={parts}. "
+            f"{path!r} {leaf.shape} of {size:,} B has no axis that divides by fsdp={parts}. "
             "Give it its own rule, or 'replicate' to accept the memory."
         )
     return PartitionSpec()

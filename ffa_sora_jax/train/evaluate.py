@@ -1,0 +1,163 @@
+"""Alternating evaluation: validation loss, samples for validation reports, metrics, pictures.
+
+Everything here is repeatable: the same validation batches and the same random numbers at every
+call, so that two points of a curve differ by the parameters alone.
+"""
+
+import importlib
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from absl import logging
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh
+
+from ffa_sora_jax.common import mesh as mesh_lib
+from ffa_sora_jax.common import names, seeds
+from ffa_sora_jax.common.types import Array, Clip, Params
+from ffa_sora_jax.tasks.base import Task
+from ffa_sora_jax.train.hooks import StepInfo
+from ffa_sora_jax.train.readouts import READOUTS
+from ffa_sora_jax.train.state import TrainState
+from ffa_sora_jax.train.step import to_model_range
+from ffa_sora_jax.train.writer import MetricWriter
+
+METRICS = {
+    "psnr": ("ffa_sora_jax.metrics.pixel", "PSNR"),
+    "ssim": ("ffa_sora_jax.metrics.pixel", "SSIM"),
+}
+
+
+class Evaluator:
+    """Evaluates parameters on the validation split; made once per run, so it compiles once."""
+
+    def __init__(
+        self, task: Task, config: Mapping[str, Any], source: Any, mesh: Mesh, writer: MetricWriter
+    ):
+        """Opens metrics and read-outs.
+
+        Raises:
+          ValueError: unknown metric, or a batch size that does not fit the mesh.
+        """
+        self._config, self._source, self._mesh, self._writer = config["eval"], source, mesh, writer
+        mesh_lib.check_batch_size(self._config["batch_size"], mesh, "eval.batch_size")
+        for name in self._config["metrics"]:
+            if name not in METRICS and name not in READOUTS:
+                raise ValueError(names.unknown_name("metric", name, (*METRICS, *READOUTS)))
+        self._metrics = {n: _metric(n) for n in self._config["metrics"] if n in METRICS}
+        self._readouts = [n for n in self._config["metrics"] if n in READOUTS]
+        self._root = seeds.stream(config["seed"], "eval")
+        player = task.players[0]
+
+        def loss(params: dict[str, Params], frozen: Params, rng: Array, clip: Clip, step: Array):
+            return task.loss(player, params, frozen, rng, to_model_range(clip), step)
+
+        def sample(params: dict[str, Params], frozen: Params, rng: Array, clip: Clip) -> Array:
+            return task.sample(params, frozen, rng, to_model_range(clip)).video
+
+        self._loss, self._sample = jax.jit(loss), jax.jit(sample)
+
+    def __call__(self, state: TrainState, frozen: Params, step: int) -> dict[str, float]:
+        """Evaluates, writes scalars and pictures, and returns the scalars."""
+        start = time.monotonic()
+        params = state.averaged() if self._config["use_ema"] else state.params
+        scalars = self._losses(params, frozen, state.step)
+        if self._config["num_samples"]:
+            samples, references = self._samples(params, frozen)
+            scalars |= self._scores(samples, references)
+            self._show(step, samples, references)
+        scalars = {f"eval/{name}": value for name, value in scalars.items()}
+        self._writer.write_scalars(step, {**scalars, "time/eval_s": time.monotonic() - start})
+        self._writer.flush()
+        shown = ", ".join(f"{name[5:]} {value:.4f}" for name, value in scalars.items())
+        logging.info("step %d evaluated: %s", step, shown)
+        return scalars
+
+    def _losses(self, params: dict[str, Params], frozen: Params, step: Array) -> dict[str, float]:
+        totals: dict[str, list[float]] = {}
+        for index in range(self._config["num_batches"]):
+            rng = seeds.at_step(self._root, index)
+            loss, scalars = self._loss(params, frozen, rng, self._batch(index)[1], step)
+            for name, value in {**scalars, "loss": loss}.items():
+                totals.setdefault(name, []).append(float(value))
+        return {name: float(np.mean(values)) for name, values in totals.items()}
+
+    def _samples(self, params: dict[str, Params], frozen: Params) -> tuple[np.ndarray, np.ndarray]:
+        """Samples and real clips, each (n, t, h, w, c) uint8."""
+        count, size = self._config["num_samples"], self._config["batch_size"]
+        samples, references = [], []
+        for index in range(math.ceil(count / size)):
+            host, clip = self._batch(index)
+            # Numbers of its own: the losses above use 0, 1, 2, ...
+            rng = seeds.at_step(self._root, 2**20 + index)
+            samples.append(_to_uint8(_gather(self._sample(params, frozen, rng, clip))))
+            references.append(_gather(host.video))
+        return np.concatenate(samples)[:count], np.concatenate(references)[:count]
+
+    def _scores(self, samples: np.ndarray, references: np.ndarray) -> dict[str, float]:
+        scalars: dict[str, float] = {}
+        for metric in self._metrics.values():
+            state = metric.init()
+            for made, real in zip(samples, references, strict=True):
+                pair = (Clip(video=_to_float(made[None])), Clip(video=_to_float(real[None])))
+                state = metric.update(state, *pair)
+            scalars |= metric.compute(state)
+        examples = getattr(self._source, "examples", None)
+        for name in self._readouts:
+            infos = None if examples is None else [examples[i] for i in range(len(samples))]
+            scalars |= READOUTS[name](samples, references, infos)
+        return scalars
+
+    def _show(self, step: int, samples: np.ndarray, references: np.ndarray) -> None:
+        """Real clip and sample, one above the other as sheets, side by side as a video."""
+        sheet = importlib.import_module("ffa_sora_jax.video.sheet").contact_sheet
+        examples = getattr(self._source, "examples", None)
+        for index in range(min(self._config["num_sheets"], len(samples))):
+            real, made = references[index], samples[index]
+            times = None if examples is None else examples[index].times_s
+            both = np.concatenate([sheet(real, times_s=times), sheet(made, times_s=times)])
+            self._writer.write_images(step, {f"sheet/{index}": both})
+            self._writer.write_videos(step, {f"video/{index}": np.concatenate([real, made], 2)})
+
+    def _batch(self, index: int) -> tuple[Clip, Clip]:
+        """One validation batch on the host, and on the devices."""
+        host = self._source.batch(index)
+        return host, mesh_lib.put_batch(host.replace(exam=None), self._mesh)
+
+
+class EvalHook:
+    """Evaluates every `eval.steps` steps and at the end."""
+
+    def __init__(self, every: int, evaluator: Evaluator, frozen: Params):
+        self.every = every
+        self._evaluator, self._frozen = evaluator, frozen
+
+    def __call__(self, state: TrainState, info: StepInfo) -> None:
+        """Evaluates the averaged parameters."""
+        with info.aside():
+            info.window.check_finite()
+            self._evaluator(state, self._frozen, info.step)
+
+
+def _metric(name: str) -> Any:
+    module, cls = METRICS[name]
+    return getattr(importlib.import_module(module), cls)()
+
+
+def _gather(x: Any) -> np.ndarray:
+    """The whole batch on every host."""
+    if jax.process_count() > 1:
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+    return np.asarray(x)
+
+
+def _to_uint8(video: np.ndarray) -> np.ndarray:
+    return np.clip(np.rint((video + 1) * 127.5), 0, 255).astype(np.uint8)
+
+
+def _to_float(video: np.ndarray) -> np.ndarray:
+    return video.astype(np.float32) / 127.5 - 1

@@ -1,0 +1,208 @@
+"""The one training loop. Read `train` first; the rest prepares it.
+
+    fetch batch -> step (donates the state) -> log -> evaluate -> save -> stop?
+
+A run starts from its own workdir if there is a checkpoint, and else from scratch. Random numbers
+and the order of examples depend only on (seed, step), so k + k steps equal 2k steps bit for bit.
+"""
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import jax
+import optax
+from absl import logging
+from jax.sharding import Mesh
+
+from ffa_sora_jax.common import mesh as mesh_lib
+from ffa_sora_jax.common import names, seeds
+from ffa_sora_jax.common.checkpoint import Checkpoints
+from ffa_sora_jax.common.types import Clip, Params
+from ffa_sora_jax.tasks.base import Task
+from ffa_sora_jax.train import config as config_lib
+from ffa_sora_jax.train import hooks as hooks_lib
+from ffa_sora_jax.train import state as state_lib
+from ffa_sora_jax.train.evaluate import EvalHook, Evaluator
+from ffa_sora_jax.train.optimizer import make_optimizer
+from ffa_sora_jax.train.state import TrainState
+from ffa_sora_jax.train.step import make_step
+from ffa_sora_jax.train.writer import MetricWriter, NullWriter
+
+CONFIG_FILE = "config.json"
+CHECKPOINTS = "checkpoints"
+
+
+class Source(Protocol):
+    """Batches as a pure function of the step (`data.pipeline.make_source`)."""
+
+    def batch(self, step: int) -> Clip:
+        """The host batch of one step: this process's share, numpy arrays."""
+        ...
+
+    def iterate(self, start_step: int) -> Iterator[Clip]:
+        """The batches from `start_step` on, prefetched."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The parts of a run that do not change while it runs."""
+
+    task: Task
+    config: Mapping[str, Any]
+    mesh: Mesh
+    optimizers: Mapping[str, optax.GradientTransformation]
+    schedules: Mapping[str, Callable[[int], Any]]
+    ema_players: tuple[str, ...]
+    abstract: TrainState
+    shardings: TrainState
+
+
+def train(
+    task: Task,
+    config: Mapping[str, Any],
+    workdir: Path,
+    source: Source,
+    eval_source: Source | None = None,
+    *,
+    mesh: Mesh | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> TrainState:
+    """Trains until `config.train.total_steps`, or until `stop()` or the time limit says so.
+
+    Args:
+      task: what is trained.
+      config: resolved config of the run.
+      workdir: folder of this run; one that holds checkpoints is resumed.
+      source: training batches.
+      eval_source: validation batches; None trains without evaluation.
+      mesh: devices; by default those of `config.mesh`.
+      stop: asked after every step; True saves and returns.
+
+    Returns:
+      The last state.
+
+    Raises:
+      ValueError: config and workdir, mesh or checkpoint do not fit.
+      FloatingPointError: a loss or gradient was not finite.
+      OSError: a checkpoint could not be written.
+    """
+    run = prepare(task, config, mesh)
+    with jax.set_mesh(run.mesh):
+        checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config["train"]["keep"])
+        state, start = _begin(run, workdir, checkpoints, source)
+        frozen = jax.device_put(task.frozen(), mesh_lib.replicated(run.mesh))
+        steps = {
+            player: make_step(task, player, optimizer, config["ema"], run.shardings)
+            for player, optimizer in run.optimizers.items()
+        }
+        root = seeds.stream(config["seed"], "train")
+        writer = MetricWriter(workdir, start_step=start) if _is_first() else NullWriter()
+        info = hooks_lib.StepInfo(config["train"]["total_steps"], hooks_lib.Window(), start)
+        hooks = _make_hooks(run, workdir, writer, checkpoints, eval_source, frozen, state, info)
+        batches = source.iterate(start)
+        began = time.monotonic()
+        while info.step < info.total_steps and not info.stopping:
+            waited = time.monotonic()
+            clip = mesh_lib.put_batch(next(batches).replace(exam=None), run.mesh)
+            info.data_s += time.monotonic() - waited
+            player = task.player(info.step)
+            state, scalars = steps[player](state, frozen, root, clip)
+            info.step += 1
+            info.window.add(info.step, player, scalars)
+            info.stopping = stop() or _out_of_time(config, began)
+            hooks_lib.run_due(hooks, state, info)
+            checkpoints.poll()
+        checkpoints.close()
+        writer.close()
+    return state
+
+
+def prepare(task: Task, config: Mapping[str, Any], mesh: Mesh | None = None) -> Run:
+    """Optimizers, abstract state and shardings of a run; allocates no parameter.
+
+    Raises:
+      ValueError: unknown player, or a mesh or rule that does not fit.
+    """
+    mesh = mesh_lib.make_mesh(config["mesh"]["axes"]) if mesh is None else mesh
+    mesh_lib.check_batch_size(config["train"]["batch_size"], mesh, "train.batch_size")
+    optim, total = dict(config["optim"]), config["train"]["total_steps"]
+    players = dict(optim.pop("players"))
+    names.check_keys("player in config.optim.players", players, task.players)
+    pairs = {p: make_optimizer({**optim, **players.get(p, {})}, total) for p in task.players}
+    ema_players = tuple(config["ema"]["players"]) or task.players[:1]
+    names.check_keys("player in config.ema.players", ema_players, task.players)
+    if config["ema"]["decay"] <= 0:
+        ema_players = ()
+    optimizers = {player: optimizer for player, (optimizer, _) in pairs.items()}
+    abstract = state_lib.abstract_state(task, optimizers, ema_players)
+    return Run(
+        task=task,
+        config=config,
+        mesh=mesh,
+        optimizers=optimizers,
+        schedules={player: schedule for player, (_, schedule) in pairs.items()},
+        ema_players=ema_players,
+        abstract=abstract,
+        shardings=state_lib.state_shardings(abstract, config["mesh"]["rules"], mesh),
+    )
+
+
+def _begin(
+    run: Run, workdir: Path, checkpoints: Checkpoints, source: Source
+) -> tuple[TrainState, int]:
+    """The state to go on from, and its step: the workdir's own checkpoint, or step 0."""
+    target = state_lib.with_shardings(run.abstract, run.shardings)
+    restored = checkpoints.restore(hooks_lib.as_tree(target))
+    if restored is not None:
+        config_lib.check_resumable(run.config, restored.meta["config"], str(workdir))
+        logging.info("Resumed from checkpoint %d in %s.", restored.step, checkpoints.directory)
+        return TrainState(**restored.state), restored.step
+    if _is_first():
+        config_lib.write(run.config, workdir / CONFIG_FILE)
+    return _first_state(run, source), 0
+
+
+def _first_state(run: Run, source: Source) -> TrainState:
+    args = (run.optimizers, run.ema_players)
+    num_batches = run.config["train"]["calibration_batches"]
+    if not num_batches:
+        return state_lib.create_state(run.task, *args, run.shardings, run.config["seed"])
+    params = jax.device_get(jax.jit(run.task.init)(seeds.stream(run.config["seed"], "init")))
+    clips = itertools.islice(source.iterate(0), num_batches)
+    return state_lib.replace_params(run.task.calibrate(params, clips), *args, run.shardings)
+
+
+def _make_hooks(
+    run: Run, workdir: Path, writer: MetricWriter, checkpoints: Checkpoints,
+    eval_source: Source | None, frozen: Params, state: TrainState, info: hooks_lib.StepInfo,
+) -> list[hooks_lib.Hook]:  # fmt: skip
+    train_config = run.config["train"]
+    log = hooks_lib.LogHook(
+        train_config["log_steps"], writer, run.schedules, train_config["batch_size"]
+    )
+    meta = {"config": config_lib.to_json(run.config), "data": {"seed": run.config["seed"]}}
+    hooks: list[hooks_lib.Hook] = [log]
+    if eval_source is not None:
+        evaluator = Evaluator(run.task, run.config, eval_source, run.mesh, writer)
+        hook = EvalHook(run.config["eval"]["steps"], evaluator, frozen)
+        hooks.append(hook)
+        if info.step == 0:  # the start of the curve, and an early test that sampling fits
+            hook(state, info)
+            info.aside_s = 0.0
+    hooks.append(hooks_lib.CheckpointHook(train_config["ckpt_steps"], checkpoints, meta))
+    log.start(info.step)
+    return hooks
+
+
+def _is_first() -> bool:
+    return jax.process_index() == 0
+
+
+def _out_of_time(config: Mapping[str, Any], began: float) -> bool:
+    limit = config["train"]["max_seconds"]
+    return 0 < limit < time.monotonic() - began
