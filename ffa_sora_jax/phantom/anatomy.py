@@ -34,7 +34,7 @@ class Anatomy:
     disc_radius_dd: float = 0.5
     disc_axis_ratio: float = 0.93
     faz_radius_dd: float = 0.16
-    field_center_dd: tuple[float, float] = (1.0, 0.1)
+    field_center_dd: tuple[float, float] = (0.3, 0.1)
     pigment: float = 1.0
 
 
@@ -93,7 +93,7 @@ def sample_anatomy(rng: np.random.Generator) -> Anatomy:
         disc_axis_ratio=float(rng.uniform(0.85, 1.0)),
         faz_radius_dd=float(np.clip(rng.normal(0.28, 0.04), 0.18, 0.38)) / dd_mm,
         field_center_dd=(
-            float(rng.normal(1.6, 0.5)) / dd_mm,
+            float(rng.normal(0.5, 0.5)) / dd_mm,
             float(rng.normal(0.15, 0.3)) / dd_mm,
         ),
         pigment=float(np.clip(rng.normal(1.0, 0.12), 0.6, 1.25)),

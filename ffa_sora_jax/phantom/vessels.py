@@ -1,0 +1,329 @@
+"""Two retinal vessel trees, grown by space colonisation, and their arrival times.
+
+Eight trunks leave the disc (four per kind, each temporal arcade with a side branch); three passes
+of colonisation, coarse to fine, fill the field; radii follow Murray's law from the tips; dye
+arrives along the arteries, crosses the capillaries, and returns along the veins.
+Lengths in mm, canonical frame. Source of the numbers: `docs/phantom.md`, table "Vessels".
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ffa_sora_jax.phantom.anatomy import FIELD_MM, FIELD_RADIUS, Anatomy
+from ffa_sora_jax.phantom.primitives import Vessel
+
+EXPONENT = {"artery": 2.6, "vein": 2.1}  # Murray exponents
+ROOT_MM = {"artery": 0.082, "vein": 0.112}  # radius of the widest trunk
+ROOT_SPEED = {"artery": 14.0, "vein": 9.0}  # mm/s at the widest trunk
+FLOOR_SPEED = 2.0  # mm/s
+# attractors, step, kill distance, reach (mm), gap around the fovea in FAZ radii
+PASSES = ((60, 0.30, 0.90, 3.20, 1.9), (260, 0.22, 0.45, 1.50, 1.9), (950, 0.16, 0.24, 0.75, 1.4))
+MAX_STEPS = 40  # of growth in one pass
+MARGIN_MM = 0.6  # trees grow a little beyond the field
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Tree:
+    """One vessel tree; a node comes after its parent, roots have parent -1.
+
+    Attributes:
+      kind: "artery" or "vein".
+      xy_mm: (n, 2) node positions.
+      parent: (n,) int index of the parent, -1 for roots.
+      radius_mm: (n,) radius of the vessel that ends in the node.
+      first_s: (n,) when dye is first seen in the node.
+      mean_s: (n,) flow-weighted mean arrival; equal to `first_s` in arteries.
+      wave_mm, phase: (n,) amplitude and phase of the waviness across the vessel.
+      wall_stain: (n,) late amplitude along the wall.
+    """
+
+    kind: str
+    xy_mm: np.ndarray
+    parent: np.ndarray
+    radius_mm: np.ndarray
+    first_s: np.ndarray
+    mean_s: np.ndarray
+    wave_mm: np.ndarray
+    phase: np.ndarray
+    wall_stain: np.ndarray
+
+
+def leaf_counts(parent: np.ndarray) -> np.ndarray:
+    """(n,) number of tips at or above each node."""
+    counts = [0] * len(parent)
+    parents = parent.tolist()
+    for node in range(len(parents) - 1, -1, -1):
+        counts[node] = max(counts[node], 1)
+        if parents[node] >= 0:
+            counts[parents[node]] += counts[node]
+    return np.asarray(counts)
+
+
+def segment_lengths(xy: np.ndarray, parent: np.ndarray) -> np.ndarray:
+    """(n,) distance of each node to its parent, 0 for roots."""
+    step = xy - xy[np.maximum(parent, 0)]
+    return np.where(parent >= 0, np.hypot(step[:, 0], step[:, 1]), 0.0)
+
+
+def from_root(values: np.ndarray, parent: np.ndarray) -> np.ndarray:
+    """(n,) sum of `values` over the path from the root to each node."""
+    total = values.tolist()
+    for node, up in enumerate(parent.tolist()):
+        if up >= 0:
+            total[node] += total[up]
+    return np.asarray(total)
+
+
+def _bridge(rng: np.random.Generator, n: int, sd: float) -> np.ndarray:
+    """(n, 2) random walk that starts at 0 and wanders by about `sd`."""
+    walk = np.cumsum(rng.normal(0, 1, (n, 2)), axis=0)
+    walk -= walk[0] + np.linspace(0, 1, n)[:, None] * (walk[-1] - walk[0])
+    return sd * walk / math.sqrt(n) * 2.0
+
+
+def _arcade(rng: np.random.Generator, disc: np.ndarray, sign: int, base: dict) -> np.ndarray:
+    """(42, 2) a temporal arcade above (sign 1) or below (-1) the macula."""
+    s = np.linspace(0, 1, 42)
+    x = disc[0] - base["reach"] * s**1.15
+    y = disc[1] * (1 - s) + sign * base["height"] * np.sin(base["close"] * math.pi * s**0.75)
+    return np.stack([x, y], axis=1) + _bridge(rng, 42, 0.10)
+
+
+def _nasal(rng: np.random.Generator, disc: np.ndarray, angle: float, bend: float) -> np.ndarray:
+    """(20, 2) a nasal trunk: a quadratic curve from the disc."""
+    s = np.linspace(0, 1, 20)
+    length = rng.uniform(3.6, 4.8)
+    turn = angle + bend * s
+    path = np.cumsum(np.stack([np.cos(turn), np.sin(turn)], axis=1), axis=0) * length / 20
+    return disc + path - path[0] + _bridge(rng, 20, 0.06)
+
+
+def _side_branch(rng: np.random.Generator, trunk: np.ndarray, node: int, sign: int) -> np.ndarray:
+    """(m, 2) a first-order branch that leaves an arcade towards the periphery."""
+    along = trunk[node + 1] - trunk[node - 1]
+    heading = 0.55 * along / np.hypot(*along) + np.array([rng.normal(0, 0.25), sign * 0.9])
+    angle = math.atan2(heading[1], heading[0])
+    n = 16
+    turn = angle + rng.normal(0, 0.35) * np.linspace(0, 1, n)
+    path = np.cumsum(np.stack([np.cos(turn), np.sin(turn)], axis=1), axis=0)
+    return trunk[node] + path * rng.uniform(2.5, 3.8) / n + _bridge(rng, n, 0.05)
+
+
+def _trunks(
+    rng: np.random.Generator, disc: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Per kind: node positions, parents and own directions of the hand-drawn trunks."""
+    paths: dict[str, list[tuple[np.ndarray, int, int]]] = {"artery": [], "vein": []}
+    for sign in (1, -1):
+        base = {
+            "height": rng.uniform(3.1, 3.9),
+            "reach": rng.uniform(9.3, 10.5),
+            "close": rng.uniform(0.68, 0.80),
+        }
+        nasal = sign * rng.uniform(0.55, 0.95)
+        for kind in paths:
+            arc = _arcade(rng, disc, sign, base)
+            if kind == "vein":
+                arc = _weave(rng, arc)
+            angle = nasal + (sign * 0.35 if kind == "vein" else 0.0)
+            node = int(rng.integers(7, 13))
+            paths[kind].append((arc, -1, 0))
+            paths[kind].append((_side_branch(rng, arc, node, sign), len(paths[kind]) - 1, node))
+            paths[kind].append((_nasal(rng, disc, angle, sign * rng.uniform(-0.1, 0.6)), -1, 0))
+    return {kind: _join(rng, disc, path) for kind, path in paths.items()}
+
+
+def _weave(rng: np.random.Generator, arc: np.ndarray) -> np.ndarray:
+    """Displaces a vein sideways along its artery's arc, so that the two cross 1 to 3 times."""
+    s = np.linspace(0, 1, len(arc))
+    shift = 0.38 * np.sin(math.pi * s * rng.uniform(2.2, 4.2) + rng.uniform(-0.4, 0.4) + 0.6)
+    along = np.gradient(arc, axis=0)
+    normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.hypot(*along.T)[:, None]
+    return arc + normal * (shift * np.clip(6 * s, 0, 1))[:, None]
+
+
+def _join(
+    rng: np.random.Generator, disc: np.ndarray, paths: list[tuple[np.ndarray, int, int]]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Strings paths into one node list; a path with an owner hangs on a node of that path."""
+    hilum = disc + rng.normal(0, 0.10, 2)
+    starts: list[int] = []
+    xy: list[np.ndarray] = []
+    parents: list[np.ndarray] = []
+    count = 0
+    for points, owner, node in paths:
+        if owner < 0:  # trunks leave one place near the middle of the disc
+            fade = np.exp(-np.linspace(0, 12, len(points)))[:, None]
+            points = points + fade * (hilum + rng.normal(0, 0.06, 2) - points[0])
+            first = -1
+        else:
+            first = starts[owner] + node
+            points = points + (xy[owner][node] - points[0]) + 0.0
+            points = points[1:]
+        starts.append(count)
+        parents.append(np.concatenate([[first], np.arange(count, count + len(points) - 1)]))
+        xy.append(points)
+        count += len(points)
+    nodes, parent = np.concatenate(xy), np.concatenate(parents).astype(np.int64)
+    step = nodes - nodes[np.maximum(parent, 0)]
+    norm = np.maximum(np.hypot(step[:, 0], step[:, 1]), 1e-9)[:, None]
+    return nodes, parent, step / norm
+
+
+def _attractors(
+    rng: np.random.Generator, anatomy: Anatomy, count: int, faz_factor: float
+) -> np.ndarray:
+    """(<= count, 2) random oxygen sinks in the field, outside disc and FAZ, unevenly dense."""
+    scale = anatomy.dd_mm
+    radius = FIELD_RADIUS * FIELD_MM + MARGIN_MM
+    half = min(radius, FIELD_MM / 2 + MARGIN_MM)
+    xy = rng.uniform(-half, half, (int(count * 1.6), 2))
+    keep = np.hypot(xy[:, 0], xy[:, 1]) < radius
+    waves = rng.normal(0, 0.7, (3, 2))  # an uneven density keeps the venules from looking combed
+    density = sum(np.sin(xy @ wave + rng.uniform(0, 6.3)) for wave in waves)
+    keep &= rng.uniform(0, 1, len(xy)) < 0.85 + 0.15 * density
+    xy = xy + np.asarray(anatomy.field_center_dd) * scale
+    to_disc = np.hypot(*(xy - np.asarray(anatomy.disc_center_dd) * scale).T)
+    keep &= to_disc > 1.1 * anatomy.disc_radius_dd * scale
+    keep &= np.hypot(xy[:, 0], xy[:, 1]) > faz_factor * anatomy.faz_radius_dd * scale
+    return xy[keep][:count]
+
+
+class _Growth:
+    """The growing node list of one tree."""
+
+    def __init__(self, xy: np.ndarray, parent: np.ndarray, heading: np.ndarray) -> None:
+        self.xy, self.parent, self.heading = xy, parent, heading
+        self.children = np.bincount(parent[parent >= 0], minlength=len(xy))
+
+    def step(
+        self, rng: np.random.Generator, sinks: np.ndarray, length: float, kill: float, reach: float
+    ) -> tuple[np.ndarray, bool]:
+        """One iteration; returns the sinks that remain and whether anything grew."""
+        tree = cKDTree(self.xy)
+        distance, nearest = tree.query(sinks)
+        alive = distance > kill
+        sinks, distance, nearest = sinks[alive], distance[alive], nearest[alive]
+        pulled = (distance < reach) & (self.children[nearest] < 2)
+        nodes, index = np.unique(nearest[pulled], return_inverse=True)
+        if not len(nodes):
+            return sinks, False
+        pull = (sinks[pulled] - self.xy[nearest[pulled]]) / distance[pulled, None]
+        count = np.bincount(index)
+        mean = np.stack([np.bincount(index, pull[:, k]) / count for k in (0, 1)], axis=1)
+        inertia = np.where(self.children[nodes] == 0, 0.54, 0.18)[:, None]
+        heading = mean + inertia * self.heading[nodes] + rng.normal(0, 0.18, mean.shape)
+        heading /= np.maximum(np.hypot(heading[:, 0], heading[:, 1]), 1e-9)[:, None]
+        new = self.xy[nodes] + length * heading
+        ok = tree.query(new, distance_upper_bound=0.45 * length)[0] > 0.45 * length
+        # nothing crosses the horizontal raphe temporal to the fovea
+        ok &= (new[:, 0] > -0.3) | (new[:, 1] * self.xy[nodes, 1] > 0)
+        self._append(new[ok], nodes[ok], heading[ok])
+        return sinks, bool(ok.any())
+
+    def _append(self, xy: np.ndarray, parent: np.ndarray, heading: np.ndarray) -> None:
+        self.xy = np.concatenate([self.xy, xy])
+        self.parent = np.concatenate([self.parent, parent])
+        self.heading = np.concatenate([self.heading, heading])
+        self.children[parent] += 1
+        self.children = np.concatenate([self.children, np.zeros(len(xy), np.int64)])
+
+
+def _grow(
+    rng: np.random.Generator,
+    anatomy: Anatomy,
+    trunk: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fills the field from the trunks; returns node positions and parents."""
+    growth = _Growth(*trunk)
+    for count, length, kill, reach, faz_factor in PASSES:
+        sinks = _attractors(rng, anatomy, count, faz_factor)
+        for _ in range(MAX_STEPS):
+            sinks, grew = growth.step(rng, sinks, length, kill, reach)
+            if not grew or not len(sinks):
+                break
+    return growth.xy, growth.parent
+
+
+def murray_radii(parent: np.ndarray, exponent: float, root: float) -> np.ndarray:
+    """(n,) radii with r0^g = r1^g + r2^g, the widest one `root`."""
+    leaves = leaf_counts(parent).astype(np.float64)
+    return root * (leaves / leaves.max()) ** (1 / exponent)
+
+
+def travel_times(
+    xy: np.ndarray, parent: np.ndarray, radius: np.ndarray, root_speed: float
+) -> np.ndarray:
+    """(n,) seconds that the blood takes through the segment that ends in each node."""
+    speed = np.maximum(root_speed * (radius / radius.max()) ** 0.7, FLOOR_SPEED)
+    return segment_lengths(xy, parent) / speed
+
+
+def _venous_times(
+    rng: np.random.Generator,
+    xy: np.ndarray,
+    parent: np.ndarray,
+    transit: np.ndarray,
+    arteries: Tree,
+) -> tuple[np.ndarray, np.ndarray]:
+    """First and flow-weighted mean arrival at every venous node, from the tips to the disc."""
+    tips = np.setdiff1d(np.arange(len(arteries.parent)), arteries.parent)
+    near = cKDTree(arteries.xy_mm[tips]).query(xy)[1]
+    fed = arteries.first_s[tips][near] + 1.0 + rng.gamma(2.0, 0.35, len(xy))
+    leaves = leaf_counts(parent).tolist()
+    first, total = [math.inf] * len(xy), [0.0] * len(xy)
+    own, parents, transits = fed.tolist(), parent.tolist(), transit.tolist()
+    for node in range(len(parents) - 1, -1, -1):
+        if total[node] == 0.0:  # a tip
+            first[node], total[node] = own[node], own[node]
+        up = parents[node]
+        if up >= 0:
+            first[up] = min(first[up], first[node] + transits[node])
+            total[up] += total[node] + leaves[node] * transits[node]
+    return np.asarray(first), np.asarray(total) / np.asarray(leaves)
+
+
+def _new_tree(kind: str, xy: np.ndarray, parent: np.ndarray, root: float) -> Tree:
+    zeros = np.zeros(len(xy))
+    radius = murray_radii(parent, EXPONENT[kind], root)
+    return Tree(kind, xy, parent, radius, zeros, zeros, zeros, zeros, zeros)
+
+
+def grow_trees(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Tree, Tree]:
+    """Arteries and veins of one healthy eye, grown around its landmarks."""
+    disc = np.asarray(anatomy.disc_center_dd) * anatomy.dd_mm
+    trunks = _trunks(rng, disc)
+    calibre = rng.normal(1.0, 0.06)
+    arteries = _new_tree(
+        "artery", *_grow(rng, anatomy, trunks["artery"]), calibre * ROOT_MM["artery"]
+    )
+    transit = travel_times(
+        arteries.xy_mm, arteries.parent, arteries.radius_mm, ROOT_SPEED["artery"]
+    )
+    arrival = from_root(transit, arteries.parent)
+    arteries = dataclasses.replace(arteries, first_s=arrival, mean_s=arrival)
+    veins = _new_tree("vein", *_grow(rng, anatomy, trunks["vein"]), calibre * ROOT_MM["vein"])
+    transit = travel_times(veins.xy_mm, veins.parent, veins.radius_mm, ROOT_SPEED["vein"])
+    first, mean = _venous_times(rng, veins.xy_mm, veins.parent, transit, arteries)
+    return arteries, dataclasses.replace(veins, first_s=first, mean_s=mean)
+
+
+def edit_tree(tree: Tree, edit: Vessel, anatomy: Anatomy) -> Tree:
+    """Applies one calibre, waviness, beading or wall edit to the nodes inside its territory."""
+    inside = edit.inside(tree.xy_mm / anatomy.dd_mm) & (tree.kind == edit.kind)
+    radius = np.where(inside, tree.radius_mm * edit.radius_factor, tree.radius_mm)
+    lengths = segment_lengths(tree.xy_mm, tree.parent)
+    wave, phase = tree.wave_mm, tree.phase
+    if edit.tortuosity_widths:
+        # a wave is 9 widths long, but no shorter than two growth steps
+        turns = lengths / np.maximum(9 * 2 * radius, 0.45)
+        phase = from_root(2 * math.pi * turns, tree.parent)
+        wave = np.where(inside, edit.tortuosity_widths * 2 * radius, wave)
+    if edit.beading:
+        beads = from_root(2 * math.pi * lengths / np.maximum(6 * 2 * radius, 0.45), tree.parent)
+        radius = np.where(inside, radius * (1 + edit.beading * np.sin(beads)), radius)
+    wall = np.where(inside, np.maximum(tree.wall_stain, edit.wall_stain), tree.wall_stain)
+    return dataclasses.replace(tree, radius_mm=radius, wave_mm=wave, phase=phase, wall_stain=wall)
