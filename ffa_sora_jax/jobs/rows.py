@@ -86,9 +86,7 @@ def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
         header = [name.strip() for name in next(reader, [])]
         check_keys(f"column in {path.name}", header, COLUMNS)
         if "report" not in header:
-            raise ValueError(
-                f"{path} has no column 'report'; the first line names the columns."
-            )
+            raise ValueError(f"{path} has no column 'report'; the first line names the columns.")
         while True:
             try:
                 fields = next(reader)
@@ -141,8 +139,8 @@ def _row(
         report.encode("utf-8")  # bytes that were not UTF-8 arrive as lone surrogates
         if not report.strip():
             raise ValueError("the report is empty")
-        first = _integer("seed", record.get("seed"), seed, 0, _MAX_SEED)
         count = _integer("samples", record.get("samples"), samples, 1, _MAX_SAMPLES)
+        first = _integer("seed", record.get("seed"), seed, 0, _MAX_SEED - count + 1)
     except UnicodeEncodeError:
         return BadRow(line, name, "the report is not UTF-8 text")
     except ValueError as error:
