@@ -1,7 +1,9 @@
 """The command line: a table of verbs, no logic.
 
 Each verb lives in a module with `add_arguments(parser)` and `run(args) -> exit code`, imported
-only when the verb is called.
+only when the verb is called. Options that the parser does not know, such as
+`--config.optim.lr=3e-5`, are an error unless the module says ACCEPTS_OVERRIDES; then they are in
+`args.overrides`.
 """
 
 import argparse
@@ -42,7 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     module = importlib.import_module(module_name)
     parser = argparse.ArgumentParser(prog=f"ffa-sora {verb}", description=summary)
     module.add_arguments(parser)
-    args = parser.parse_args(argv[len(verb.split()) :])
+    args, rest = parser.parse_known_args(argv[len(verb.split()) :])
+    if rest and not getattr(module, "ACCEPTS_OVERRIDES", False):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    args.overrides = rest
     try:
         return module.run(args)
     except (ValueError, FileNotFoundError) as error:

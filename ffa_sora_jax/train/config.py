@@ -124,6 +124,21 @@ def write(config: Mapping[str, Any], path: Path) -> None:
     partial.rename(path)
 
 
+def read(path: Path) -> dict[str, Any]:
+    """The config that a run was started with.
+
+    Raises:
+      FileNotFoundError: no config there.
+      ValueError: not JSON.
+    """
+    try:
+        return json.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"No {path}: no run was started in this folder.") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is not readable as JSON ({error}). Restore a backup.") from error
+
+
 def check_resumable(config: Mapping[str, Any], stored: Mapping[str, Any], where: str) -> None:
     """Raises ValueError when a stored run was started with another config; lists differences."""
     new, old = tree.flatten(to_json(config)), tree.flatten(stored)
