@@ -8,5 +8,7 @@ TOL = {
     "gradient_rel": 1e-3,  # L2 norm of parameter gradients, relative
     "schedule_rel": 3e-6,  # float64 tables against the reference's float32 ones
     "sampler_rel": 1e-4,  # sampler states, relative to the largest value of the step
+    "psnr_db": 1e-3,  # float32 against float64, in dB
+    "ssim": 2e-6,  # float32 against float64
     "devices": 1e-5,  # the same loss on 1 and on 8 devices
 }
