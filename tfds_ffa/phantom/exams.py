@@ -20,9 +20,13 @@ import numpy as np
 from absl import logging
 
 from ffa_sora_jax import phantom
+from ffa_sora_jax.phantom.diseases import sample_exam
+from ffa_sora_jax.phantom.generator import Purpose, Truth
+from ffa_sora_jax.phantom.record import Finding
 
 NUM_FRAMES = 21
 RENDER_SIZE = 256  # smaller sizes are area averages of this one
+COVERED = 0.25  # share of a pixel from which it carries a lesion's label
 CHUNK_EXAMS = 16  # what a kill can lose per worker
 SPLITS = ("train", "validation", "test")
 _BLOCK = ("train",) * 8 + ("validation", "test")  # of ten patients
@@ -82,13 +86,18 @@ class Recipe:
 
 @functools.lru_cache(maxsize=4)
 def patient_numbers(seed: int, num_exams: int) -> tuple[int, ...]:
-    """The patient of every exam: about half of the neighbours (2k, 2k + 1) share one."""
-    numbers, patient = [], -1
+    """The patient of every exam: neighbours 2k and 2k + 1 are one patient if their eyes differ."""
+    numbers: list[int] = []
     for index in range(num_exams):
-        shares = index % 2 == 1 and _digest(seed, "pair", index // 2) % 2 == 1
-        patient += 0 if shares else 1
-        numbers.append(patient)
+        fellow = index % 2 == 1 and eye_of(seed, index) != eye_of(seed, index - 1)
+        numbers.append(numbers[-1] if fellow else (numbers[-1] + 1 if numbers else 0))
     return tuple(numbers)
+
+
+def eye_of(seed: int, index: int) -> str:
+    """The eye of an exam, "right" or "left", without rendering it."""
+    chance = np.random.default_rng(np.random.SeedSequence((seed, index, int(Purpose.EXAM))))
+    return sample_exam(chance).eye
 
 
 def split_of(seed: int, patient: int) -> str:
@@ -112,7 +121,6 @@ def render(recipe: Recipe, index: int) -> Example:
         recipe.seed, index, size=max(recipe.size, RENDER_SIZE), schedule=recipe.schedule
     )
     patient = patient_numbers(recipe.seed, recipe.num_exams)[index]
-    record = dataclasses.asdict(exam.exam)
     return {
         "video": shrink(exam.video, recipe.size)[..., None],
         "times_s": np.asarray(exam.times_s, np.float32),
@@ -121,17 +129,51 @@ def render(recipe: Recipe, index: int) -> Example:
         "exam_id": f"phantom-{recipe.seed}-{index:07d}",
         "patient_id": f"phantom-{recipe.seed}-p{patient:07d}",
         "eye": exam.eye,
-        "disease": "; ".join(record["diseases"]) or "normal",
-        "findings": json.dumps(record["findings"], sort_keys=True),
+        "disease": "; ".join(exam.exam.diseases) or "normal",
+        **_truth(exam.findings, exam.truth, recipe.size),
     }
 
 
 def shrink(frames: np.ndarray, size: int) -> np.ndarray:
-    """(t, h, w) uint8 -> (t, size, size) by area averaging; unchanged where the size is right."""
+    """(n, h, w) -> (n, size, size) by area averaging; unchanged where the size is right."""
     if frames.shape[1] == size:
         return frames
     small = [cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in frames]
     return np.stack(small)
+
+
+def _truth(findings: Sequence[Finding], truth: Truth, size: int) -> Example:
+    """Ground truth on the grid of the dataset; pixel centres lie at whole numbers."""
+    scale = size / truth.artery.shape[0]
+
+    def place(xy_px: tuple[float, float]) -> list[float]:
+        return [round((float(v) + 0.5) * scale - 0.5, 3) for v in xy_px]
+
+    masks = [f.mask for f in truth.findings]
+    share = shrink(np.stack([truth.artery, truth.vein, *masks]).astype(np.float32), size)
+    # Large findings first, so that a small one inside a large one keeps its label.
+    labels = np.zeros((size, size), np.uint8)
+    for number in sorted(range(len(masks)), key=lambda n: -int(masks[n].sum())):
+        labels[share[2 + number] >= COVERED] = number + 1
+    records = [
+        dataclasses.asdict(finding)
+        | {"label": number + 1, "center_px": place(where.center_px), "onset_s": where.onset_s}
+        for number, (finding, where) in enumerate(zip(findings, truth.findings, strict=True))
+    ]
+    return {
+        "lesions": labels,
+        "vessels": np.round(share[:2] * 255).astype(np.uint8).transpose(1, 2, 0),
+        "landmarks_px": np.array(
+            [
+                *place(truth.disc_px),
+                truth.disc_radius_px * scale,
+                *place(truth.fovea_px),
+                truth.faz_radius_px * scale,
+            ],
+            np.float32,
+        ),
+        "findings": json.dumps(records, sort_keys=True),
+    }
 
 
 # --- Chunks: rendered exams waiting for the builder ---

@@ -93,7 +93,13 @@ class Builder(tfds.core.ShardBasedBuilder):
             "patient_id": tfds.features.Text(),
             "eye": tfds.features.ClassLabel(names=["right", "left"]),
             "disease": tfds.features.Text(),
+            # Ground truth. JSON of the findings; a pixel of `lesions` holds the "label" of one.
             "findings": tfds.features.Text(),
+            "lesions": tfds.features.Tensor(shape=(size, size), dtype=np.uint8, encoding="zlib"),
+            # Share of each pixel covered by arteries and by veins, times 255.
+            "vessels": tfds.features.Tensor(shape=(size, size, 2), dtype=np.uint8, encoding="zlib"),
+            # Disc x, y, radius, fovea x, y, radius of the avascular zone.
+            "landmarks_px": tfds.features.Tensor(shape=(6,), dtype=np.float32),
         }
         return self.dataset_info_from_configs(
             features=tfds.features.FeaturesDict(features),
