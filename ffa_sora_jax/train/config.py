@@ -37,6 +37,9 @@ KEYS: dict[str, tuple[str, ...]] = {
         "steps", "batch_size", "num_batches", "num_samples", "metrics", "num_sheets", "use_ema",
     ),
 }  # fmt: skip
+# Sections read into dataclasses by the task or the data pipeline, which name unknown keys: these
+# take keys that the config file does not list, because every field has a default.
+OPEN = ("model", "vae", "text_encoder", "data", "diffusion", "sample")
 # What may change when a run is resumed: nothing here alters the update of a single step, except
 # that the length of the run moves the end of a decaying learning rate.
 RESUMABLE = (
@@ -90,6 +93,9 @@ def override(config: mlc.ConfigDict, item: str) -> None:
         if not isinstance(node, mlc.ConfigDict):
             shown = ".".join(parents[: depth + 1])
             raise ValueError(f"config.{shown} is a value, not a section, in {item!r}.")
+    if last not in node and parents[:1] in [[section] for section in OPEN]:
+        node[last] = _literal(text)
+        return
     names.check_keys(f"config key in {item!r}:", [last], node.keys())
     if isinstance(node[last], mlc.ConfigDict):
         keys = ", ".join(f"{PREFIX}{path}.{key}=..." for key in node[last])
@@ -164,6 +170,16 @@ def _check_names(what: str, given: Iterable[str], expected: Sequence[str]) -> No
         raise ValueError(f"Missing {what}: {missing}. Start the config from configs.common.base().")
 
 
+def _literal(text: str) -> Any:
+    """A value of which only the text is known: a Python literal, "true", "false", or a string."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
 def _read(path: str, text: str, current: Any) -> Any:
     wrong = ValueError(
         f"config.{path} is {type(current).__name__} {current!r}; {text!r} cannot be read as that."
@@ -174,6 +190,8 @@ def _read(path: str, text: str, current: Any) -> Any:
         return text.lower() == "true"
     if isinstance(current, str):
         return text
+    if current is None:
+        return _literal(text)
     try:
         if isinstance(current, (int, float)):
             return type(current)(text)
@@ -181,8 +199,6 @@ def _read(path: str, text: str, current: Any) -> Any:
     except (ValueError, SyntaxError) as error:
         if isinstance(current, (tuple, list)) and all(isinstance(item, str) for item in current):
             return tuple(part.strip() for part in text.split(",") if part.strip())
-        if current is None:
-            return text
         raise wrong from error
     if isinstance(current, (tuple, list)) and not isinstance(value, (tuple, list)):
         raise wrong
