@@ -15,11 +15,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs.manifest import Manifest
 from ffa_sora_jax.jobs.rows import BadRow, Row, read_table
-from ffa_sora_jax.pipelines.result import FORMATS, VideoResult, output_paths
+from ffa_sora_jax.pipelines.result import FORMATS, VideoResult, check_writable, output_paths
 from ffa_sora_jax.pipelines.text_to_video import MAX_SEED, TextToVideo, describe
 
 OK, STOPPED, SOME_FAILED = 0, 1, 3
@@ -74,8 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples everything that is not there yet; see the module for the exit codes."""
-    if args.format not in FORMATS:
-        raise ValueError(unknown_name("format", args.format, FORMATS))
+    check_writable(args.format)
     shard, num_shards = parse_shard(args.shard)
     rows = _rows(args)
     pipeline = TextToVideo.from_pretrained(args.weights)

@@ -35,11 +35,12 @@ class SamplingConfig:
       num_steps: default number of steps.
       guidance_scale: default classifier-free guidance; 1 is none.
       guidance_rescale: share of the guidance rescale.
+      guidance_interval: noise fractions within which guidance acts.
       size: height and width of the video, pixels.
       num_frames: frames of the video.
       channels: channels of the VAE's video, 1 or 3; the result is grey in both cases.
       text_length: longest report, tokens.
-      times_s: time of each frame after injection, seconds.
+      times_s: time of each frame, seconds, as in the training data.
     """
 
     schedule: str
@@ -54,9 +55,11 @@ class SamplingConfig:
     text_length: int
     times_s: tuple[float, ...]
     guidance_rescale: float = 0.0
+    guidance_interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self):
-        object.__setattr__(self, "times_s", tuple(float(t) for t in self.times_s))
+        for name in ("times_s", "guidance_interval"):
+            object.__setattr__(self, name, tuple(float(v) for v in getattr(self, name)))
         if len(self.times_s) != self.num_frames:
             raise ValueError(
                 f"times_s has {len(self.times_s)} entries for {self.num_frames} frames; "
@@ -83,7 +86,7 @@ class SamplingConfig:
             schedule=self.schedule,
             prediction=self.prediction,
             spacing=self.spacing,
-            guidance=Guidance(scale=float(scale), rescale=self.guidance_rescale),
+            guidance=Guidance(float(scale), self.guidance_rescale, self.guidance_interval),
         )
 
 

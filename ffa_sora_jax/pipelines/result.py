@@ -1,6 +1,7 @@
 """What sampling returns: a video with everything needed to make it again, and its files."""
 
 import dataclasses
+import importlib.util
 import json
 from pathlib import Path
 from typing import Any
@@ -74,25 +75,16 @@ class VideoResult:
           OSError: the disk is full, or the folder cannot be written.
         """
         target = Path(path)
-        if target.suffix.lstrip(".") not in FORMATS:
-            raise ValueError(unknown_name("video format", target.suffix.lstrip("."), FORMATS))
+        check_writable(target.suffix.lstrip("."))
         target.parent.mkdir(parents=True, exist_ok=True)
         frames = enlarge(self.video, min_px)
         if mark:
             frames = stamp(frames)
         paths = output_paths(target)
         sidecar = {**self.sidecar(), "shown_px": frames.shape[1], "marked": mark}
-        parts = [p.with_name(f".partial-{p.name}") for p in paths]
-        try:
-            io.write_video(parts[0], frames, fps=FPS, metadata={"comment": _comment(sidecar)})
-            io.write_image(parts[1], sheet.contact_sheet(frames, self.times_s))
-            text = json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n"
-            parts[2].write_text(text, encoding="utf-8")
-            for part, final in zip(parts, paths, strict=True):
-                part.replace(final)
-        finally:
-            for part in parts:
-                part.unlink(missing_ok=True)
+        io.save_video(paths[0], frames, fps=FPS, text=_about(sidecar))
+        sheet.save_sheet(paths[1], frames, self.times_s, title=self.report)
+        _write_text(paths[2], json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n")
         return paths
 
 
@@ -126,6 +118,26 @@ def stamp(video: np.ndarray) -> np.ndarray:
     return marked
 
 
-def _comment(sidecar: dict[str, Any]) -> str:
-    about = f"seed {sidecar['seed']}, weights {sidecar['weights_fingerprint']}"
-    return f"SYNTHETIC angiogram, not of a patient; {sidecar['generator']}, {about}"
+def check_writable(ending: str) -> None:
+    """Raises ValueError if videos with this ending cannot be written here, before any is made."""
+    if ending not in FORMATS:
+        raise ValueError(unknown_name("video format", ending, FORMATS))
+    if ending == "mp4" and importlib.util.find_spec("av") is None:
+        raise ValueError(
+            "Writing mp4 needs PyAV: pip install 'ffa-sora-jax[video]'. Or choose webp or gif."
+        )
+
+
+def _about(sidecar: dict[str, Any]) -> str:
+    """What the container keeps beside the notice that it is synthetic."""
+    keys = ("report", "seed", "settings", "weights_fingerprint", "generator")
+    return json.dumps({key: sidecar[key] for key in keys}, ensure_ascii=False)
+
+
+def _write_text(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)

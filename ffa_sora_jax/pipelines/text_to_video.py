@@ -229,4 +229,5 @@ def describe(sampler: Sampler) -> dict[str, Any]:
         "prediction": sampler.prediction,
         "guidance_scale": sampler.guidance.scale,
         "guidance_rescale": sampler.guidance.rescale,
+        "guidance_interval": list(sampler.guidance.interval),
     }
