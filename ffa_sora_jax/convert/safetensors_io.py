@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import mmap
+import pickle
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,10 +68,6 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
 
     def __len__(self) -> int:
         return len(self._tensors)
-
-    def shape(self, key: str) -> tuple[int, ...]:
-        """Shape of one tensor, from the header alone."""
-        return tuple(self._tensors[key]["shape"])
 
     def _verify(self) -> None:
         expected = self.metadata.get(SHA_KEY)
@@ -260,7 +257,7 @@ def _open_torch(path: Path) -> dict[str, np.ndarray]:
         ) from error
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (RuntimeError, OSError, EOFError, ValueError, Exception) as error:
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
         raise ValueError(_corrupt(path, f"torch cannot read it ({error})")) from error
     return {key: _from_torch(torch, value) for key, value in _unwrap(state).items()}
 

@@ -19,6 +19,7 @@ from ffa_sora_jax.common.types import Array
 FORMS = ("auto", "exact", "native")
 WINOGRAD_MIN_CHANNELS = 48  # below this the transforms cost more than they save
 WINOGRAD_MIN_WIDTH = 8
+HEADWISE_MIN_LOGITS = 256 * 256  # per head; below this the loop costs more than it saves
 
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -69,6 +70,66 @@ def conv2d(
         frames, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )
     return rearrange(y, "(b t) h w c -> b t h w c", b=x.shape[0])
+
+
+def attention(
+    q: Array, k: Array, v: Array, bias: Array | None = None, *, scale: float | None = None
+) -> jax.Array:
+    """Softmax attention; logits, softmax and its sums in float32.
+
+    On CPU long sequences go one head of one sample at a time: the logits of one head stay in the
+    cache, which halves the time. Elsewhere `jax.nn.dot_product_attention` picks the kernel.
+
+    Args:
+      q: (b, n, heads, d) queries.
+      k: (b, m, heads, d) keys.
+      v: (b, m, heads, d) values.
+      bias: added to the logits, broadcastable to (b, heads, n, m), or None.
+      scale: of the products of queries and keys; None for 1 / sqrt(d).
+
+    Returns:
+      (b, n, heads, d) in the dtype of `v`.
+    """
+    scale = q.shape[-1] ** -0.5 if scale is None else scale
+    if jax.default_backend() != "cpu":
+        bias = None if bias is None else bias.astype(q.dtype)
+        return jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale)
+    q, k, v = (rearrange(x, "b n heads d -> b heads n d") for x in (q, k, v))
+    if q.shape[2] * k.shape[2] < HEADWISE_MIN_LOGITS:
+        y = _dense_attention(q * scale, k, v, bias)
+    else:
+        y = _headwise_attention(q * scale, k, v, bias)
+    return rearrange(y, "b heads n d -> b n heads d")
+
+
+def _dense_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:
+    """Attention over (..., n, d) queries and (..., m, d) keys and values, already scaled."""
+    logits = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=jnp.float32)
+    logits = logits if bias is None else logits + bias
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
+    y = jnp.einsum(
+        "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    )
+    return (y / weights.sum(-1, keepdims=True)).astype(v.dtype)  # n d divisions, not n m
+
+
+def _headwise_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:
+    """The same, one (sample, head) after the other."""
+    b, heads = q.shape[:2]
+    flat = [rearrange(x, "b heads n d -> (b heads) n d") for x in (q, k, v)]
+    if bias is not None:  # indexed per pair, so that a broadcast bias is never expanded
+        bias = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
+
+    def one(pair: tuple[jax.Array, ...]) -> jax.Array:
+        index, *qkv = pair
+        if bias is None:
+            return _dense_attention(*qkv, None)
+        sample = index // heads if bias.shape[0] > 1 else 0
+        head = index % heads if bias.shape[1] > 1 else 0
+        return _dense_attention(*qkv, bias[sample, head])
+
+    y = jax.lax.map(one, (jnp.arange(b * heads), *flat))
+    return rearrange(y, "(b heads) n d -> b heads n d", b=b)
 
 
 def _winograd_pays(x: Array, kernel: Array, strides: tuple[int, int, int]) -> bool:

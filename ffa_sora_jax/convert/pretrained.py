@@ -1,0 +1,266 @@
+"""Model folders: `config.json` beside safetensors, as Hugging Face libraries write them.
+
+    dit = from_pretrained("weights/transformer")      # the class is named in config.json
+    prediction = dit(x_t, t, text, text_mask)
+    save_pretrained(dit, "copy")                      # the same keys, bit-equal in float32
+
+Weights load as float32 whatever precision they are stored in, unless another `dtype` is asked for;
+they are stored in the dtype that they have in memory, unless another one is asked for.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import importlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ffa_sora_jax.common import names, tree
+from ffa_sora_jax.common.types import Array, Params
+from ffa_sora_jax.convert import engine, safetensors_io
+from ffa_sora_jax.models.bundle import Bundle
+
+# Class name in config.json -> module whose FORMATS describes it; imported on first use.
+_REGISTRY = {
+    "WFVAEModel": "ffa_sora_jax.convert.wfvae",
+    "OpenSoraT2V_v1_3": "ffa_sora_jax.convert.dit",
+    "OpenSoraInpaint_v1_3": "ffa_sora_jax.convert.dit",
+    "MT5EncoderModel": "ffa_sora_jax.convert.t5",
+    "T5EncoderModel": "ffa_sora_jax.convert.t5",
+    "MT5ForConditionalGeneration": "ffa_sora_jax.convert.t5",
+    "T5ForConditionalGeneration": "ffa_sora_jax.convert.t5",
+}
+CONFIG_NAME = "config.json"
+DTYPES = ("float32", "bfloat16", "float16")
+MAX_SHARD_BYTES = 8 * 2**30
+
+
+@dataclasses.dataclass(frozen=True)
+class Pretrained:
+    """A network with its parameters.
+
+    Calls are compiled once per shape: `model(...)` for `__call__`, and `encode`, `decode`,
+    `normalize`, `denormalize` where the network has them.
+
+    Attributes:
+      class_name: the reference class, such as "WFVAEModel".
+      bundle: the architecture; `bundle.apply(params, ...)` is the pure function.
+      params: nested dict of arrays.
+      config: the content of config.json that it was read from, or {}.
+      aliases: keys that the folder stored twice (tied weights), written back on saving.
+    """
+
+    class_name: str
+    bundle: Bundle
+    params: Params
+    config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def cfg(self) -> Any:
+        """The config dataclass of the network."""
+        return self.bundle.cfg
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """First 16 hexadecimal digits of a SHA-256 over every parameter's path, dtype and bytes."""
+        digest = hashlib.sha256()
+        for path, leaf in sorted(tree.flatten(self.params).items()):
+            array = np.ascontiguousarray(leaf)
+            digest.update(f"{path} {array.dtype} {array.shape}".encode())
+            digest.update(array.reshape(-1).view(np.uint8))
+        return digest.hexdigest()[:16]
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Array:
+        """The network's main call."""
+        return self._jitted("__call__")(self.params, *args, **kwargs)
+
+    def encode(self, video: Array) -> tuple[Array, Array]:
+        """VAE: (b, t, h, w, c) video in [-1, 1] -> mean and log-variance, (b, t', h', w', l)."""
+        return self._jitted("encode")(self.params, video)
+
+    def decode(self, latent: Array) -> Array:
+        """VAE: raw latents (b, t', h', w', l) -> (b, t, h, w, c) video."""
+        return self._jitted("decode")(self.params, latent)
+
+    def normalize(self, latent: Array) -> Array:
+        """VAE: raw latents -> (latent - shift) * scale per channel."""
+        return self._jitted("normalize")(self.params, latent)
+
+    def denormalize(self, latent: Array) -> Array:
+        """VAE: the inverse of `normalize`."""
+        return self._jitted("denormalize")(self.params, latent)
+
+    def _jitted(self, method: str) -> Any:
+        if not hasattr(self.bundle.module, method):
+            raise TypeError(f"{self.class_name} has no method {method!r}.")
+        if method not in self._compiled:
+            self._compiled[method] = jax.jit(functools.partial(self.bundle.apply, method=method))
+        return self._compiled[method]
+
+    @functools.cached_property
+    def _compiled(self) -> dict[str, Any]:
+        return {}
+
+
+def create(class_name: str, cfg: Any, params: Params) -> Pretrained:
+    """Wraps trained parameters so that they can be called and saved.
+
+    Raises:
+      ValueError: unknown class, or parameters that do not fit `cfg`.
+    """
+    bundle = Bundle.create(_format(class_name).module, cfg)
+    params = tree.unflatten_like(tree.flatten(params), bundle.abstract)
+    return Pretrained(class_name, bundle, params)
+
+
+def from_pretrained(directory: str | Path, dtype: str | None = None) -> Pretrained:
+    """Loads a model folder.
+
+    Args:
+      directory: holds config.json, which names the class in `_class_name` or `architectures`, and
+        the weights.
+      dtype: dtype of the parameters; None for float32.
+
+    Raises:
+      FileNotFoundError: the folder, its config.json, its weights or a shard is missing.
+      ValueError: unknown class or config key, unsupported setting, corrupt file, or weights that
+        do not fit (missing, left over, of a wrong shape, not finite).
+    """
+    directory = Path(directory)
+    config = _read_config(directory)
+    class_name = _class_name(config, directory / CONFIG_NAME)
+    form = _format(class_name)
+    path = safetensors_io.find_weights(directory)
+    state = safetensors_io.open_weights(path)
+    shapes = {key: tuple(array.shape) for key, array in state.items()}
+    try:
+        bundle = Bundle.create(form.module, form.read_config(config, shapes))
+        rules = form.rules(bundle.cfg)
+        params = engine.to_params(
+            rules, state, bundle.abstract, dtype=_dtype(dtype), ignored=form.ignored
+        )
+    except ValueError as error:
+        raise ValueError(f"{path} ({class_name}): {error}") from error
+    aliases = tuple(alias for rule in rules for alias in rule.aliases if alias in state)
+    return Pretrained(class_name, bundle, jax.tree.map(jnp.asarray, params), config, aliases)
+
+
+def save_pretrained(model: Pretrained, directory: str | Path, dtype: str | None = None) -> None:
+    """Writes a model folder under the reference's own names; complete or not at all.
+
+    Args:
+      model: what `from_pretrained` or `create` returned.
+      directory: created; an existing model folder is replaced, any other content is refused.
+      dtype: dtype to store; None for the dtype of the parameters, without rounding.
+
+    Raises:
+      ValueError: the folder holds other things than a model, or an unknown dtype.
+    """
+    directory = Path(directory)
+    _check_replaceable(directory)
+    form = _format(model.class_name)
+    state = state_dict(model, dtype)
+    written = form.write_config(model.cfg)
+    config = {**{k: v for k, v in model.config.items() if k not in written}, **written}
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=f".{directory.name}-", dir=directory.parent))
+    try:
+        text = json.dumps(config, indent=2, sort_keys=True) + "\n"
+        (staging / CONFIG_NAME).write_text(text, encoding="utf-8")
+        safetensors_io.write_sharded(staging, form.weights, state, MAX_SHARD_BYTES)
+        staging.chmod(0o755)  # a temporary folder is private; a model folder is like any other
+        _replace(staging, directory)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def state_dict(model: Pretrained, dtype: str | None = None) -> dict[str, np.ndarray]:
+    """The weights under the reference's own names, as `save_pretrained` stores them."""
+    rules = _format(model.class_name).rules(model.cfg)
+    state = engine.to_state_dict(rules, model.params)
+    for rule in rules:
+        for alias in set(rule.aliases) & set(model.aliases):
+            state[alias] = state[rule.pattern]
+    target = _dtype(dtype)
+    return state if target is None else {k: v.astype(target) for k, v in state.items()}
+
+
+def _format(class_name: str) -> engine.Format:
+    if class_name not in _REGISTRY:
+        raise ValueError(names.unknown_name("model class", class_name, _REGISTRY))
+    return importlib.import_module(_REGISTRY[class_name]).FORMATS[class_name]
+
+
+def _dtype(dtype: str | None) -> np.dtype | None:
+    if dtype is not None and dtype not in DTYPES:
+        raise ValueError(names.unknown_name("dtype", dtype, DTYPES))
+    return None if dtype is None else jnp.dtype(dtype)
+
+
+def _read_config(directory: Path) -> dict[str, Any]:
+    path = directory / CONFIG_NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} is missing. A model folder holds {CONFIG_NAME} beside its weights, such as "
+            f"{safetensors_io.SAFETENSORS[0]}."
+        )
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not valid JSON: {error}.") from error
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} must hold a JSON object, not a {type(config).__name__}.")
+    return config
+
+
+def _class_name(config: Mapping[str, Any], path: Path) -> str:
+    architectures = config.get("architectures") or []
+    given = [config["_class_name"]] if "_class_name" in config else list(architectures)
+    if len(given) != 1 or not isinstance(given[0], str):
+        raise ValueError(
+            f"{path} must name one class in _class_name or architectures, found {given}. "
+            f"Known classes: {', '.join(_REGISTRY)}."
+        )
+    if given[0] not in _REGISTRY:
+        raise ValueError(f"{path}: {names.unknown_name('model class', given[0], _REGISTRY)}")
+    return given[0]
+
+
+def _check_replaceable(directory: Path) -> None:
+    """Refuses to replace anything that is not a model folder."""
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file; a folder is needed to save a model.")
+    present = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
+    foreign = sorted(
+        name for name in present
+        if name != CONFIG_NAME and not name.endswith((".safetensors", ".safetensors.index.json"))
+    )  # fmt: skip
+    if foreign:
+        raise ValueError(
+            f"{directory} holds more than a model: {foreign[:5]}. Saving replaces the folder; "
+            "choose an empty or new one."
+        )
+
+
+def _replace(staging: Path, directory: Path) -> None:
+    """Puts `staging` in the place of `directory`; a crash leaves one of them whole."""
+    for path in staging.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    if not directory.exists():
+        staging.rename(directory)
+        return
+    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
+    directory.rename(old)  # an empty folder may be renamed over
+    staging.rename(directory)
+    shutil.rmtree(old)
