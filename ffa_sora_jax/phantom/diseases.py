@@ -217,10 +217,10 @@ def _brvo(rng: np.random.Generator) -> Case:
         "delay_s": float(rng.uniform(4, 14)),
         "stretch": float(rng.uniform(1.3, 1.9)),
         "width": float(rng.uniform(1.2, 1.5)),
-        "tortuosity": float(rng.uniform(1.0, 2.0)),
+        "tortuosity": float(rng.uniform(0.7, 1.4)),
     }
     if _chance(rng, 0.35):
-        values["wall_stain"] = 0.5
+        values["wall_stain"] = 0.4
     found = [_many("vein_occlusion", region, 1, severity="moderate", onset_s=5.0, values=values)]
     if _chance(rng, 0.6):
         found.append(_microaneurysms(region, _count(rng, 10, 30)))
@@ -250,7 +250,7 @@ def _crvo(rng: np.random.Generator) -> Case:
         "delay_s": delay,
         "stretch": float(rng.uniform(1.5, 2.5)),
         "width": float(rng.uniform(1.25, 1.5)),
-        "tortuosity": float(rng.uniform(1.2, 2.2)),
+        "tortuosity": float(rng.uniform(0.8, 1.5)),
     }
     found = [_many("vein_occlusion", ALL, 1, severity="severe", onset_s=5.0, values=values)]
     if _chance(rng, 0.5):

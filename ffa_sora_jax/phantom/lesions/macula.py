@@ -24,11 +24,12 @@ def oedema_cystoid(
     angle = np.arctan2(grid.y_dd - cy, grid.x_dd - cx)
     radius = grid.distance(finding.center) * (1 + 0.12 * shapes.noise(grid, 0.35, rng))
     petals = int(finding.values.get("petals", 8))
-    lobes = 0.5 + 0.5 * np.cos(petals * angle + rng.uniform(0, 6.28))
-    hollow = shapes.smoothstep(radius, 0.25 * reach, 0.42 * reach)
-    border = shapes.smoothstep(radius, 1.08 * reach, 0.85 * reach)
-    uneven = np.clip(1 + 0.25 * shapes.noise(grid, 0.4, rng), 0.5, 1.3)
-    mask = np.clip(hollow * border * (0.25 + 0.75 * lobes**1.5) * uneven, 0, 1)
+    bent = angle + 0.12 * shapes.noise(grid, 0.3, rng)
+    lobes = 0.5 + 0.5 * np.cos(petals * bent + rng.uniform(0, 2 * np.pi))
+    hollow = shapes.smoothstep(radius, 0.12 * reach, 0.5 * reach)
+    border = shapes.smoothstep(radius, 1.15 * reach, 0.65 * reach)
+    uneven = np.clip(0.75 + 0.25 * shapes.noise(grid, 0.3, rng), 0.3, 1.0)
+    mask = np.clip(hollow * border * (0.25 + 0.75 * lobes) * uneven, 0, 1)
     amplitude = 0.35 + OEDEMA[finding.severity]
     points = _around(finding.center, 0.75 * reach, 14, rng)
     return [
@@ -40,9 +41,9 @@ def oedema_cystoid(
 def _around(
     center: tuple[float, float], radius: float, count: int, rng: np.random.Generator
 ) -> np.ndarray:
-    """(n, 2) points scattered about a ring."""
+    """(n, 2) points scattered round a centre, sparing the centre itself."""
     angle = rng.uniform(0, 2 * np.pi, count)
-    distance = radius * np.sqrt(rng.uniform(0.25, 1.2, count))
+    distance = radius * np.sqrt(rng.uniform(0.05, 1.2, count))
     return np.asarray(center) + distance[:, None] * np.stack([np.cos(angle), np.sin(angle)], -1)
 
 
@@ -67,7 +68,7 @@ def csc_inkblot(
     points = np.array([finding.center])
     return [
         Grow(points, 0.045, 1.3e-4, finding.onset_s, 35.0, 1.0),
-        _detachment(finding, grid, rng, 0.16),
+        _detachment(finding, grid, rng, 0.14),
     ]
 
 
@@ -76,8 +77,9 @@ def _detachment(
 ) -> Primitive:
     """The slowly filling space of the neurosensory detachment, between leak and fovea."""
     middle = (0.5 * finding.center[0], 0.5 * finding.center[1])
-    roof = shapes.blob(grid, middle, finding.values["detachment"], rng, rough=0.06, edge=0.1)
-    return Pool(roof, 60.0, 260.0, amplitude)
+    roof = shapes.blob(grid, middle, finding.values["detachment"], rng, rough=0.06, edge=0.35)
+    roof = roof * np.clip(0.8 + 0.12 * shapes.noise(grid, 0.5, rng), 0.4, 1.0)
+    return Pool(roof.astype(np.float32), 60.0, 260.0, amplitude)
 
 
 def csc_smokestack(
@@ -88,7 +90,7 @@ def csc_smokestack(
     height, speed = finding.values["height"], finding.values["speed_dd_s"]
     made: list[Primitive] = [
         Grow(np.array([[x, y]]), 0.05, 1.5e-5, finding.onset_s, 30.0, 1.0),
-        _detachment(finding, grid, rng, 0.2),
+        _detachment(finding, grid, rng, 0.16),
     ]
     rungs = 7
     for i in range(rungs):
@@ -97,13 +99,13 @@ def csc_smokestack(
         spots[:, 0] += 0.04 * np.sin(4 * spots[:, 1])
         width = 0.05 + 0.05 * i / rungs
         start = finding.onset_s + 8.0 + (low - y) / speed
-        made.append(Pool(shapes.splat(grid, spots, width), start, 14.0, 0.85))
+        made.append(Pool(shapes.splat(grid, spots, width), start, 14.0, 0.7))
     top = finding.onset_s + 8.0 + height / speed
     for i in range(1, 5):
-        spread = 0.16 * i
+        spread = 0.18 * i
         along = np.linspace(-spread, spread, 4 * i + 1)
         spots = np.stack([x + along, y + height + 0.02 - 0.45 * along**2], axis=-1)
-        made.append(Pool(shapes.splat(grid, spots, 0.1), top + 22.0 * i, 30.0, 0.45))
+        made.append(Pool(shapes.splat(grid, spots, 0.15), top + 22.0 * i, 40.0, 0.32))
     return made
 
 
@@ -150,7 +152,7 @@ def cnv_occult(
 ) -> list[Primitive]:
     """Stippled staining of uncertain border from the second minute, oozing late."""
     area = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.25, edge=0.35)
-    stipple = np.clip(0.35 + 0.8 * shapes.noise(grid, 0.1, rng), 0, 1)
+    stipple = np.clip(0.45 + 0.55 * shapes.noise(grid, 0.075, rng), 0, 1)
     oozes = _around(finding.center, 0.6 * finding.radius, finding.count, rng)
     return [
         Stain((area * stipple).astype(np.float32), 0.6, finding.onset_s, 100.0),
@@ -163,8 +165,9 @@ def ped(
     finding: Finding, anatomy: Anatomy, grid: Grid, rng: np.random.Generator
 ) -> list[Primitive]:
     """A dome under the pigment epithelium: fills evenly, keeps its sharp round border."""
-    dome = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.03, edge=0.04)
-    return [Pool(dome, finding.onset_s, 60.0, 0.62)]
+    dome = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.05, edge=0.08)
+    dome = dome * np.clip(0.88 + 0.07 * shapes.noise(grid, 0.35, rng), 0.6, 1.0)
+    return [Pool(dome.astype(np.float32), finding.onset_s, 60.0, 0.6)]
 
 
 def polyps(
@@ -193,7 +196,7 @@ def drusen(
     return [
         Window(window, 3.0),
         Add(window, shapes.dye(1.0, peak_s=14.0), 0.2),
-        Stain(stain, 0.4, 20.0, 120.0),
+        Stain(stain, 0.28, 20.0, 120.0),
     ]
 
 
@@ -221,4 +224,4 @@ def macular_hole(
 ) -> list[Primitive]:
     """A small round window at the foveal centre that never changes."""
     mask = shapes.disk(grid, (0.0, 0.0), finding.radius, 0.05)
-    return [Window(mask, 4.0), Mul(mask, {"capillary": 0.1})]
+    return [Window(mask, 7.0), Mul(mask, {"capillary": 0.1})]

@@ -13,7 +13,7 @@ from ffa_sora_jax.phantom.record import Finding
 
 LEAK = {"mild": 0.22, "moderate": 0.4, "severe": 0.7}
 CLOSURE = {"mild": (0.22, 0.4), "moderate": (0.6, 1.0), "severe": (1.1, 1.6)}  # patch radius, DD
-RETINA = ("capillary", "choroid", "disc", "artery", "vein")
+BLOOD = {"capillary": 0.4, "choroid": 0.4, "all": 0.4}  # trunks shine through, a little
 
 
 def microaneurysms(
@@ -37,17 +37,17 @@ def capillary_leakage(
 ) -> list[Primitive]:
     """Fuzzy spots from dilated capillaries that widen and brighten after the first minute."""
     strength = LEAK[finding.severity]
-    anchors = shapes.scatter(finding.region, max(2, finding.count // 5), anatomy, rng, 0.35)
+    anchors = shapes.scatter(finding.region, max(3, finding.count // 3), anatomy, rng, 0.35)
     chosen = anchors[rng.integers(0, len(anchors), finding.count)]
-    points = chosen + rng.normal(0, 0.22, chosen.shape)
+    points = chosen + rng.normal(0, 0.3, chosen.shape)
     fine = [
         shapes.wander((x, y), rng.uniform(0, 2 * np.pi), 0.3, rng, bend=0.6, steps=6)
         for x, y in points[:60]
     ]
     return [
         Add(shapes.lines(grid, fine, 0.012), shapes.dye(3.5), 0.5),
-        Grow(points, 0.07, 1.5e-5, 20.0, 80.0, strength),
-        Grow(anchors, 0.16, 6e-5, 35.0, 110.0, 0.7 * strength),
+        Grow(points, 0.06, 0.8e-5, 20.0, 80.0, 0.7 * strength),
+        Grow(anchors, 0.2, 5e-5, 35.0, 130.0, 0.42 * strength),
     ]
 
 
@@ -61,7 +61,7 @@ def nonperfusion(
     centers = shapes.scatter(finding.region, finding.count, anatomy, rng, 0.7 + 0.8 * low, gap)
     for x, y in centers:
         radius = rng.uniform(low, high)
-        mask = np.maximum(mask, shapes.blob(grid, (x, y), radius, rng, rough=0.42, edge=0.06))
+        mask = np.maximum(mask, shapes.blob(grid, (x, y), radius, rng, rough=0.4, edge=0.06))
     if shapes.is_quadrant(finding.region):
         mask = mask * shapes.territory(grid, anatomy, finding.region, edge=0.15)
     mask = mask * (1 - shapes.disk(grid, anatomy.disc_center_dd, 0.75, 0.3))
@@ -70,7 +70,7 @@ def nonperfusion(
     mask = np.where(mask > 0.9, mask, ragged * mask).astype(np.float32)
     factors = {"capillary": 0.08, "choroid": 0.5 + finding.values.get("choroid", 0.0)}
     return [
-        Mul(mask, {**factors, "artery": 0.85, "vein": 0.85}, drop_vessels_below_um=60.0),
+        Mul(mask, {**factors, "artery": 0.85, "vein": 0.85}, drop_vessels_below_um=28.0),
         Stain(_rim(mask), finding.values.get("edge_leak", 0.12), 30.0, 120.0),
     ]
 
@@ -138,15 +138,15 @@ def haemorrhage_blot(
     for x, y in points:
         radius = min(finding.radius * float(rng.lognormal(0, 0.45)), 0.32)
         mask = np.maximum(mask, _patch(grid, (x, y), radius, rng))
-    return [Mul(mask, dict.fromkeys(RETINA, 0.22))]
+    return [Mul(mask, BLOOD)]
 
 
 def _patch(
     grid: Grid, center: tuple[float, float], radius: float, rng: np.random.Generator
 ) -> np.ndarray:
-    """(h, w) three overlapping spots: a small clot of no particular outline."""
-    spots = np.asarray(center) + rng.normal(0, 0.35 * radius, (4, 2))
-    return np.minimum(1.6 * shapes.splat(grid, spots, 0.55 * radius), 1.0)
+    """(h, w) a few overlapping spots: a small clot of no particular outline."""
+    spots = np.asarray(center) + rng.normal(0, 0.5 * radius, (5, 2))
+    return np.minimum(1.6 * shapes.splat(grid, spots, 0.45 * radius), 1.0)
 
 
 def haemorrhage_flame(
@@ -157,14 +157,15 @@ def haemorrhage_flame(
     angles = shapes.fibre_angle(anatomy, points)
     mask = np.zeros((grid.size, grid.size), np.float32)
     for (x, y), angle in zip(points, angles, strict=True):
-        length = finding.radius * float(rng.uniform(0.6, 1.6))
+        length = finding.radius * float(rng.lognormal(0, 0.45))
         along = np.linspace(-length, length, 9)[:, None]
         bend = rng.normal(0, 0.12)
         way = np.array([np.cos(angle + bend), np.sin(angle + bend)])
         spots = np.array([x, y]) + along * way + rng.normal(0, 0.12 * length, (9, 2))
         taper = 1 - 0.5 * np.abs(along[:, 0]) / length
-        mask = np.maximum(mask, shapes.splat(grid, spots, 0.22 * length, taper))
-    return [Mul(np.minimum(1.5 * mask, 1.0), dict.fromkeys(RETINA, 0.25))]
+        darkness = rng.uniform(0.5, 1.0)
+        mask = np.maximum(mask, shapes.splat(grid, spots, 0.2 * length, taper * darkness))
+    return [Mul(np.minimum(1.5 * mask, 1.0), BLOOD)]
 
 
 def preretinal_haemorrhage(
@@ -175,7 +176,7 @@ def preretinal_haemorrhage(
     bowl = shapes.blob(grid, (x, y), finding.radius, rng, rough=0.08, edge=0.05)
     level = y + 0.15 * finding.radius
     below = shapes.smoothstep(level - grid.y_dd, -0.02, 0.04)
-    return [Mul((bowl * below).astype(np.float32), dict.fromkeys(RETINA, 0.1))]
+    return [Mul((bowl * below).astype(np.float32), {"all": 0.1})]
 
 
 def hard_exudates(
@@ -198,7 +199,7 @@ def cotton_wool(
     for x, y in points:
         mask = np.maximum(mask, shapes.blob(grid, (x, y), rng.uniform(0.12, 0.24), rng, 0.2, 0.08))
     return [
-        Mul(mask, {"capillary": 0.25, "choroid": 0.5}, drop_vessels_below_um=40.0),
+        Mul(mask, {"capillary": 0.25, "choroid": 0.5}, drop_vessels_below_um=22.0),
         Stain(_rim(mask), 0.2, 60.0, 150.0),
     ]
 
@@ -207,15 +208,19 @@ def laser_scars(
     finding: Finding, anatomy: Anatomy, grid: Grid, rng: np.random.Generator
 ) -> list[Primitive]:
     """Burns in a loose lattice: pigmented dark centres in stained rings."""
-    points = _burns(finding, anatomy, rng)
-    size = finding.radius
-    core = np.minimum(1.5 * shapes.splat(grid, points, 0.5 * size), 1.0)
-    halo = np.minimum(1.5 * shapes.splat(grid, points, 0.95 * size), 1.0)
-    ring = np.clip(halo - core, 0, 1).astype(np.float32)
+    core = np.zeros((grid.size, grid.size), np.float32)
+    ring = core.copy()
+    for points in np.array_split(_burns(finding, anatomy, rng), 5):  # five sizes of burn
+        size = finding.radius * float(rng.uniform(0.65, 1.2))
+        strength = rng.uniform(0.35, 1.0, len(points))
+        dark = np.minimum(1.4 * shapes.splat(grid, points, 0.5 * size, strength), 1.0)
+        halo = np.minimum(1.4 * shapes.splat(grid, points, 0.85 * size, strength), 1.0)
+        core = np.maximum(core, dark)
+        ring = np.maximum(ring, halo - 0.8 * dark)
     return [
         Mul(core, {"choroid": 0.15, "capillary": 0.2}),
-        Add(ring, shapes.dye(1.0, peak_s=14.0), 0.16),
-        Stain(ring, 0.3, 20.0, 140.0),
+        Add(ring, shapes.dye(1.0, peak_s=14.0), 0.12),
+        Stain(ring, 0.2, 20.0, 140.0),
     ]
 
 

@@ -4,6 +4,7 @@ Everything random is drawn in DD, never in pixels, so one record gives the same 
 picture size.
 """
 
+import functools
 import itertools
 from collections.abc import Callable
 
@@ -11,6 +12,7 @@ import cv2
 import numpy as np
 
 from ffa_sora_jax.phantom.anatomy import Anatomy, Grid
+from ffa_sora_jax.phantom.dye import Dye
 from ffa_sora_jax.phantom.primitives import Curve
 from ffa_sora_jax.phantom.record import QUADRANTS
 
@@ -19,22 +21,15 @@ REACH_DD = 4.1  # lesions keep within this distance of the middle of the posteri
 POLE_CENTER_DD = (0.9, 0.1)
 
 
-def dye(delay_s: float = 0.0, peak_s: float = 9.0, washout_s: float = 420.0) -> Curve:
-    """First pass, recirculation and slow washout of dye in a small vessel, peak 1.
+@functools.lru_cache(maxsize=32)
+def _bolus(peak_s: float) -> Dye:
+    return Dye(peak_s=peak_s)
 
-    Args:
-      delay_s: arrival of the dye, seconds.
-      peak_s: time from arrival to peak.
-      washout_s: time constant of the late fall.
-    """
 
-    def curve(t: np.ndarray) -> np.ndarray:
-        s = np.maximum(np.asarray(t, np.float64) - delay_s, 0.0)
-        first = (s / peak_s) ** 2 * np.exp(2 * (1 - s / peak_s))
-        later = (1 - np.exp(-s / 8.0)) * np.exp(-s / washout_s)
-        return np.clip(0.7 * first + 0.38 * later, 0.0, 1.0).astype(np.float32)
-
-    return curve
+def dye(delay_s: float = 0.0, peak_s: float = 9.0) -> Curve:
+    """Dye in a small vessel: it arrives at `delay_s` and peaks `peak_s` later (seconds)."""
+    bolus = _bolus(peak_s)
+    return lambda t: bolus(np.asarray(t, np.float32) - delay_s)
 
 
 def smoothstep(x: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -73,6 +68,8 @@ def blob(
     wave = np.zeros_like(angle)
     for k in range(2, 8):
         wave += rng.normal(0, 1) / k * np.cos(k * angle + rng.uniform(0, 2 * np.pi))
+    if rough > 0.2:  # a geographic border also has bays and spurs
+        wave += 0.45 * noise(grid, 0.3, rng)
     border = radius * np.exp(rough * wave)
     width = max(edge, 1.0 / grid.px_per_dd)
     return smoothstep(grid.distance(center) - border, width / 2, -width / 2)

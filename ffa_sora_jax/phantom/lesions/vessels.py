@@ -21,7 +21,7 @@ def vein_occlusion(
     mask = mask * (1 - shapes.disk(grid, anatomy.disc_center_dd, start, 0.3))
     inside = shapes.inside_territory(anatomy, finding.region, from_disc_dd=start)
     delay = finding.values["delay_s"]
-    return [
+    made: list[Primitive] = [
         Delay(mask, delay, ("vein",)),
         Delay(mask, 0.25 * delay, ("capillary",)),
         Slow(mask, finding.values.get("stretch", 1.5), ("vein",)),
@@ -29,10 +29,17 @@ def vein_occlusion(
             "vein",
             inside,
             radius_factor=finding.values.get("width", 1.3),
-            tortuosity_widths=finding.values.get("tortuosity", 1.5),
-            wall_stain=finding.values.get("wall_stain", 0.0),
+            tortuosity_widths=finding.values.get("tortuosity", 1.2),
         ),
     ]
+    if finding.values.get("wall_stain"):  # only a stretch of the vein, where the wall is diseased
+        x, y = shapes.scatter(finding.region, 1, anatomy, rng, 1.0)[0]
+
+        def stretch(xy: np.ndarray) -> np.ndarray:
+            return inside(xy) & (np.hypot(*(xy - [x, y]).T) < 1.1)
+
+        made.append(Vessel("vein", stretch, wall_stain=finding.values["wall_stain"]))
+    return made
 
 
 def collaterals(
@@ -70,5 +77,5 @@ def filling_delay(
 ) -> list[Primitive]:
     """The whole retinal circulation arrives late behind a normally filled choroid."""
     everywhere = np.ones((grid.size, grid.size), np.float32)
-    layers = ("artery", "capillary", "vein", "disc")
+    layers = ("artery", "capillary", "vein")  # the disc tissue fills with the choroid
     return [Delay(everywhere, finding.values["delay_s"], layers)]
