@@ -10,7 +10,7 @@ import functools
 import hashlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, overload
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -81,12 +81,6 @@ class TextToVideo:
         names = {name: self.parts[name].class_name for name in folders.PARTS}
         folders.write_index(root, names, fingerprint=self.fingerprint, **about)
 
-    @overload
-    def __call__(self, report: str, **settings: Any) -> VideoResult: ...
-
-    @overload
-    def __call__(self, report: Sequence[str], **settings: Any) -> list[VideoResult]: ...
-
     def __call__(
         self,
         report: str | Sequence[str],
@@ -96,7 +90,7 @@ class TextToVideo:
         guidance_scale: float | None = None,
         sampler: str | None = None,
         batch_size: int = 1,
-    ) -> VideoResult | list[VideoResult]:
+    ) -> Any:
         """Samples one video per report.
 
         Args:
