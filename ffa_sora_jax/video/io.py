@@ -110,12 +110,38 @@ def load_video(path: str | Path, *, gray: bool = True) -> tuple[np.ndarray, floa
     return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video]), fps
 
 
+def write_image(path: str | Path, image: np.ndarray, text: str = "") -> None:
+    """Writes one picture as PNG with the notice in it; the file appears whole or not at all.
+
+    Args:
+      path: ends in .png.
+      image: (h, w), (h, w, 1) or (h, w, 3) uint8 RGB.
+      text: kept in the file beside the notice.
+
+    Raises:
+      ValueError: another suffix, wrong shape or dtype.
+    """
+    path = Path(path)
+    if path.suffix.lower() != ".png":
+        raise ValueError(f"Cannot write {path.name!r}: pictures are written as .png.")
+    frame = _check_video(np.asarray(image)[None])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.stem}.partial.png")
+    try:
+        _write_frame(partial, _pillow_frames(frame)[0], _note(frame, 1.0, text))
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
 def read_note(path: str | Path) -> dict[str, Any] | None:
     """The note kept in a file: notice, frames, fps, text; None where there is none of ours."""
     path = Path(path)
     if path.is_dir():
         first = min(path.glob("*.png"), default=None)
         stored = Image.open(first).info.get("Description") if first else None
+    elif path.suffix.lower() == ".png":
+        stored = Image.open(path).info.get("Description")
     elif path.suffix.lower() == ".gif":
         stored = Image.open(path).info.get("comment")
     elif path.suffix.lower() == ".webp":
@@ -219,9 +245,13 @@ def _write_png(folder: Path, video: np.ndarray, fps: float, note: str) -> None:
     for old in folder.iterdir():
         old.unlink()
     for number, image in enumerate(_pillow_frames(video)):
-        info = PngImagePlugin.PngInfo()
-        info.add_itxt("Description", note)
-        image.save(folder / f"frame_{number:03d}.png", pnginfo=info)
+        _write_frame(folder / f"frame_{number:03d}.png", image, note)
+
+
+def _write_frame(path: Path, image: Image.Image, note: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("Description", note)
+    image.save(path, "PNG", pnginfo=info)
 
 
 def _check_even(video: np.ndarray) -> None:

@@ -4,11 +4,14 @@ The picture always carries the word SYNTHETIC.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import cast
 
 import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+
+from ffa_sora_jax.video import io
 
 MARK = "SYNTHETIC"
 # Start of each phase in seconds after dye first shows at the disc.
@@ -86,6 +89,19 @@ def contact_sheet(
         label = _label(number, None if times_s is None else float(times_s[number]))
         draw.text((x, y + height + 1), _fit(label, font, width), fill=_FAINT, font=font)
     return np.asarray(sheet)
+
+
+def save_sheet(
+    path: str | Path,
+    video: np.ndarray,
+    times_s: Sequence[float] | np.ndarray | None = None,
+    columns: int = 7,
+    scale: int | None = None,
+    title: str | None = None,
+) -> None:
+    """Writes the contact sheet of a clip as PNG; arguments and errors of `contact_sheet`."""
+    picture = contact_sheet(video, times_s, columns=columns, scale=scale, title=title)
+    io.write_image(path, picture, text=title or "")
 
 
 def _tiles(video: np.ndarray, scale: int | None) -> np.ndarray:

@@ -1,9 +1,10 @@
 """Contact sheets: size, order of the frames, readable labels, bad input."""
 
+import cv2
 import numpy as np
 import pytest
 
-from ffa_sora_jax.video import sheet
+from ffa_sora_jax.video import io, sheet
 
 
 def clip(num_frames=21, size=40):
@@ -59,6 +60,18 @@ def test_labels_differ_with_the_times():
 def test_times_and_phases_in_words(time_s, text, phase):
     assert sheet.format_time(time_s) == text
     assert sheet.phase_name(time_s) == phase
+
+
+def test_a_saved_sheet_is_the_picture_and_says_synthetic(tmp_path):
+    path = tmp_path / "new" / "sheet.png"
+    sheet.save_sheet(path, clip(), times_s=np.arange(21.0), title="Right eye FFA")
+    saved = cv2.imread(str(path))[..., ::-1]
+    want = sheet.contact_sheet(clip(), times_s=np.arange(21.0), title="Right eye FFA")
+    np.testing.assert_array_equal(saved, want)
+    note = io.read_note(path)
+    assert note["notice"].startswith("SYNTHETIC") and note["text"] == "Right eye FFA"
+    with pytest.raises(ValueError, match="png"):
+        sheet.save_sheet(tmp_path / "sheet.jpg", clip())
 
 
 def test_colour_and_few_frames():

@@ -179,8 +179,12 @@ def _truth(findings: Sequence[Finding], truth: Truth, size: int) -> Example:
 # --- Chunks: rendered exams waiting for the builder ---
 
 
+@functools.cache
 def renderer_fingerprint() -> str:
-    """Short hash of the sources that decide the pixels; other sources, other chunks."""
+    """Short hash of the sources that decide the pixels; other sources, other chunks.
+
+    Taken once per process, so that editing a source during a long run changes nothing in it.
+    """
     digest = hashlib.sha256()
     folders = [Path(phantom.__file__).parent, Path(__file__).parent]
     for path in sorted(p for folder in folders for p in folder.rglob("*.py")):
