@@ -132,6 +132,8 @@ class Evaluator:
 class EvalHook:
     """Evaluates every `eval.steps` steps and at the end."""
 
+    when_stopping = "never"
+
     def __init__(self, every: int, evaluator: Evaluator, frozen: Params):
         self.every = every
         self._evaluator, self._frozen = evaluator, frozen

@@ -1,7 +1,8 @@
 """What happens beside the updates: logging, evaluation, checkpoints.
 
 A hook is called after every `every`-th step and after the last one, in the order of the list. It
-sees the state and must not change or keep it: the next step reuses its memory.
+sees the state and must not change or keep it: the next step reuses its memory. When a run is asked
+to stop early it has little time left: then it saves, and evaluates nothing.
 """
 
 import dataclasses
@@ -56,6 +57,18 @@ class Window:
                 )
         self._checked = len(self._steps)
 
+    def to_json(self) -> list[Any]:
+        """The window as JSON, for a run that stops in the middle of one; `check_finite` first."""
+        return [
+            [step, player, {name: float(x) for name, x in scalars.items()}]
+            for step, player, scalars in self._steps[: self._checked]
+        ]
+
+    def restore(self, steps: Sequence[Any]) -> None:
+        """Goes on with what `to_json` gave."""
+        self._steps = [(step, player, scalars) for step, player, scalars in steps]
+        self._checked = len(self._steps)
+
     def drain(self) -> dict[str, float]:
         """Means over the window, checked; names are "scalar", or "player/scalar" if several."""
         self.check_finite()
@@ -98,9 +111,15 @@ class StepInfo:
 
 
 class Hook(Protocol):
-    """Something periodic."""
+    """Something periodic.
+
+    Attributes:
+      every: steps between two calls; 0: only after the last step.
+      when_stopping: is it called when the run stops early: "always", "if due" or "never".
+    """
 
     every: int
+    when_stopping: str
 
     def __call__(self, state: TrainState, info: StepInfo) -> None:
         """Runs after step `info.step`."""
@@ -108,15 +127,20 @@ class Hook(Protocol):
 
 
 def run_due(hooks: Sequence[Hook], state: TrainState, info: StepInfo) -> None:
-    """Calls the hooks whose turn it is; at the end of a run, all."""
-    last = info.stopping or info.step == info.total_steps
+    """Calls the hooks whose turn it is; after the last step, all."""
+    last = info.step == info.total_steps
     for hook in hooks:
-        if last or (hook.every > 0 and info.step % hook.every == 0):
+        due = last or (hook.every > 0 and info.step % hook.every == 0)
+        if info.stopping and not last:
+            due = hook.when_stopping == "always" or (due and hook.when_stopping == "if due")
+        if due:
             hook(state, info)
 
 
 class LogHook:
     """Writes means, rates and the learning rate, and prints one line with the time left."""
+
+    when_stopping = "if due"
 
     def __init__(
         self, every: int, writer: MetricWriter, schedules: Mapping[str, Callable[[int], Any]],
@@ -159,6 +183,8 @@ class LogHook:
 class CheckpointHook:
     """Saves the state, after a check that it is worth saving."""
 
+    when_stopping = "always"
+
     def __init__(self, every: int, checkpoints: Checkpoints, meta: Mapping[str, Any]):
         self.every = every
         self._checkpoints, self._meta = checkpoints, meta
@@ -168,7 +194,8 @@ class CheckpointHook:
         with info.aside():
             info.window.check_finite()
             # The order of examples depends on (seed, step) alone: the step is the data position.
-            meta = {**self._meta, "data": {**self._meta["data"], "next_step": info.step}}
+            data = {**self._meta["data"], "next_step": info.step}
+            meta = {**self._meta, "data": data, "window": info.window.to_json()}
             self._checkpoints.save(info.step, as_tree(state), meta)
 
 

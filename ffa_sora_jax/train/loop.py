@@ -6,6 +6,7 @@ A run starts from its own workdir if there is a checkpoint, and else from scratc
 and the order of examples depend only on (seed, step), so k + k steps equal 2k steps bit for bit.
 """
 
+import contextlib
 import dataclasses
 import itertools
 import time
@@ -14,8 +15,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import jax
+import numpy as np
 import optax
 from absl import logging
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh
 
 from ffa_sora_jax.common import mesh as mesh_lib
@@ -34,6 +37,7 @@ from ffa_sora_jax.train.writer import MetricWriter, NullWriter
 
 CONFIG_FILE = "config.json"
 CHECKPOINTS = "checkpoints"
+AGREE_EVERY = 10  # steps between two rounds in which processes agree on stopping
 
 
 class Source(Protocol):
@@ -92,19 +96,22 @@ def train(
       OSError: a checkpoint could not be written.
     """
     run = prepare(task, config, mesh)
-    with jax.set_mesh(run.mesh):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(jax.set_mesh(run.mesh))
         checkpoints = Checkpoints(workdir / CHECKPOINTS, keep=config["train"]["keep"])
-        state, start = _begin(run, workdir, checkpoints, source)
+        stack.callback(checkpoints.close)  # a save under way is finished whatever happens
+        info = hooks_lib.StepInfo(config["train"]["total_steps"], hooks_lib.Window())
+        state = _begin(run, workdir, checkpoints, source, info)
         frozen = jax.device_put(task.frozen(), mesh_lib.replicated(run.mesh))
         steps = {
             player: make_step(task, player, optimizer, config["ema"], run.shardings)
             for player, optimizer in run.optimizers.items()
         }
         root = seeds.stream(config["seed"], "train")
-        writer = MetricWriter(workdir, start_step=start) if _is_first() else NullWriter()
-        info = hooks_lib.StepInfo(config["train"]["total_steps"], hooks_lib.Window(), start)
-        hooks = _make_hooks(run, workdir, writer, checkpoints, eval_source, frozen, state, info)
-        batches = source.iterate(start)
+        writer = MetricWriter(workdir, start_step=info.step) if _is_first() else NullWriter()
+        stack.callback(writer.close)
+        hooks = _make_hooks(run, writer, checkpoints, eval_source, frozen, state, info)
+        batches = source.iterate(info.step)
         began = time.monotonic()
         while info.step < info.total_steps and not info.stopping:
             waited = time.monotonic()
@@ -114,11 +121,9 @@ def train(
             state, scalars = steps[player](state, frozen, root, clip)
             info.step += 1
             info.window.add(info.step, player, scalars)
-            info.stopping = stop() or _out_of_time(config, began)
+            info.stopping = _agreed(stop() or _out_of_time(config, began), info.step)
             hooks_lib.run_due(hooks, state, info)
             checkpoints.poll()
-        checkpoints.close()
-        writer.close()
     return state
 
 
@@ -153,18 +158,20 @@ def prepare(task: Task, config: Mapping[str, Any], mesh: Mesh | None = None) -> 
 
 
 def _begin(
-    run: Run, workdir: Path, checkpoints: Checkpoints, source: Source
-) -> tuple[TrainState, int]:
-    """The state to go on from, and its step: the workdir's own checkpoint, or step 0."""
+    run: Run, workdir: Path, checkpoints: Checkpoints, source: Source, info: hooks_lib.StepInfo
+) -> TrainState:
+    """The state to go on from: the workdir's own checkpoint, or step 0. Sets `info`."""
     target = state_lib.with_shardings(run.abstract, run.shardings)
     restored = checkpoints.restore(hooks_lib.as_tree(target))
     if restored is not None:
         config_lib.check_resumable(run.config, restored.meta["config"], str(workdir))
         logging.info("Resumed from checkpoint %d in %s.", restored.step, checkpoints.directory)
-        return TrainState(**restored.state), restored.step
+        info.step = restored.step
+        info.window.restore(restored.meta["window"])
+        return TrainState(**restored.state)
     if _is_first():
         config_lib.write(run.config, workdir / CONFIG_FILE)
-    return _first_state(run, source), 0
+    return _first_state(run, source)
 
 
 def _first_state(run: Run, source: Source) -> TrainState:
@@ -178,8 +185,8 @@ def _first_state(run: Run, source: Source) -> TrainState:
 
 
 def _make_hooks(
-    run: Run, workdir: Path, writer: MetricWriter, checkpoints: Checkpoints,
-    eval_source: Source | None, frozen: Params, state: TrainState, info: hooks_lib.StepInfo,
+    run: Run, writer: MetricWriter, checkpoints: Checkpoints, eval_source: Source | None,
+    frozen: Params, state: TrainState, info: hooks_lib.StepInfo,
 ) -> list[hooks_lib.Hook]:  # fmt: skip
     train_config = run.config["train"]
     log = hooks_lib.LogHook(
@@ -201,6 +208,15 @@ def _make_hooks(
 
 def _is_first() -> bool:
     return jax.process_index() == 0
+
+
+def _agreed(stopping: bool, step: int) -> bool:
+    """Whether any process wants to stop; all must leave the loop after the same step."""
+    if jax.process_count() == 1:
+        return stopping
+    if step % AGREE_EVERY:
+        return False
+    return bool(np.any(multihost_utils.process_allgather(np.asarray(stopping))))
 
 
 def _out_of_time(config: Mapping[str, Any], began: float) -> bool:

@@ -108,7 +108,7 @@ def test_all_damaged_is_an_error(tmp_path):
     checkpoints = saved(tmp_path)
     for step in (1, 2):
         flip(largest_file(checkpoints.directory / str(step)))
-    with pytest.raises(ValueError, match="No intact checkpoint.*step 2 has.*step 1 has"):
+    with pytest.raises(ValueError, match=r"No intact checkpoint.*step 2 has.*step 1 has"):
         checkpoints.restore(target())
 
 

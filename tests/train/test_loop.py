@@ -48,3 +48,116 @@ def test_k_plus_k_steps_are_2k_steps(tmp_path, task):
     assert int(resumed.step) == 8
     assert same(straight, resumed)
     assert losses(tmp_path / "straight") == losses(tmp_path / "halves")
+
+
+MESHES = {
+    "8x1": (("data", 8),),
+    "1x8": (("fsdp", 8),),
+    "2x4": (("data", 2), ("fsdp", 4)),
+}
+
+
+@pytest.mark.parametrize("axes", MESHES.values(), ids=MESHES.keys())
+def test_eight_devices_give_the_loss_of_one(tmp_path, axes):
+    run(tmp_path / "one", total_steps=6)
+    mesh = make_mesh(axes)
+    state = run(tmp_path / "eight", mesh=mesh, total_steps=6)
+    one, eight = losses(tmp_path / "one"), losses(tmp_path / "eight")
+    assert one.keys() == eight.keys() == {2, 4, 6}
+    for step in one:
+        assert abs(one[step] - eight[step]) <= TOL["devices"]
+    if mesh.shape["fsdp"] > 1:  # parameters and moments really are split
+        assert not state.params["model"]["up"]["kernel"].sharding.is_fully_replicated
+        assert not state.opt_state["model"][1][0].mu["up"]["kernel"].sharding.is_fully_replicated
+
+
+def test_resumes_on_another_mesh(tmp_path):
+    straight = run(tmp_path / "one")
+    run(tmp_path / "moved", mesh=make_mesh(MESHES["2x4"]), total_steps=4)
+    moved = run(tmp_path / "moved")
+    for a, b in zip(jax.tree.leaves(straight), jax.tree.leaves(moved), strict=True):
+        np.testing.assert_allclose(a, b, atol=TOL["devices"])
+
+
+def test_falls_back_past_a_damaged_checkpoint(tmp_path):
+    straight = run(tmp_path / "straight")
+    run(tmp_path / "hurt")
+    folder = tmp_path / "hurt" / "checkpoints" / "8"
+    largest = max((p for p in folder.rglob("*") if p.is_file()), key=lambda p: p.stat().st_size)
+    largest.write_bytes(b"x" * largest.stat().st_size)
+    assert same(straight, run(tmp_path / "hurt"))
+    assert losses(tmp_path / "straight") == losses(tmp_path / "hurt")
+
+
+def test_another_config_is_refused_and_the_differences_listed(tmp_path):
+    run(tmp_path, total_steps=4)
+    config = toy_config(total_steps=6, log_steps=1)
+    config.optim.lr = 0.5
+    with pytest.raises(ValueError, match=r"optim/lr: 0.01 stored, 0.5 given") as error:
+        loop.train(ToyTask(), config, tmp_path, ToySource(), mesh=one_device())
+    assert "total_steps:" not in str(error.value)  # allowed to change
+
+
+def test_stop_saves_and_the_next_run_goes_on(tmp_path):
+    straight = run(tmp_path / "straight")
+    asked = iter([False, False, True])
+    stopped = loop.train(
+        ToyTask(), toy_config(), tmp_path / "stopped", ToySource(), mesh=one_device(),
+        stop=lambda: next(asked),
+    )  # fmt: skip
+    assert int(stopped.step) == 3
+    assert same(straight, run(tmp_path / "stopped"))
+
+
+def test_time_limit_stops_after_a_save(tmp_path):
+    state = run(tmp_path, max_seconds=1e-9, total_steps=1000)
+    assert int(state.step) == 1
+    assert (tmp_path / "checkpoints" / "1" / "manifest.json").exists()
+
+
+class NotANumber(ToyTask):
+    def loss(self, player, params, frozen, rng, clip, step):
+        value, scalars = super().loss(player, params, frozen, rng, clip, step)
+        return value + jax.numpy.where(step == 5, jax.numpy.nan, 0.0), scalars
+
+
+def test_not_a_number_names_the_step_and_is_never_saved(tmp_path):
+    with pytest.raises(FloatingPointError, match=r"Step 6 \(model\) gave .*loss"):
+        run(tmp_path, NotANumber(), ckpt_steps=2, log_steps=100, total_steps=20)
+    saved = sorted(p.name for p in (tmp_path / "checkpoints").glob("[0-9]*"))
+    assert saved == ["2", "4"]
+    assert int(run(tmp_path).step) == 8  # goes on from step 4
+
+
+def test_players_take_turns_and_only_one_moves(tmp_path):
+    start = run(tmp_path / "a", TwoPlayers(), total_steps=1)
+    after = run(tmp_path / "b", TwoPlayers(), total_steps=2)
+    assert same(start.params["generator"], after.params["generator"])
+    assert not same(start.params["discriminator"], after.params["discriminator"])
+    assert list(after.ema) == ["generator"]
+
+
+def test_unknown_players_in_the_config(tmp_path):
+    config = toy_config()
+    config.ema.players = ("modle",)
+    with pytest.raises(ValueError, match="Did you mean 'model'"):
+        loop.prepare(ToyTask(), config, one_device())
+    config = toy_config()
+    config.optim.players.modle = {"lr": 1.0}
+    with pytest.raises(ValueError, match="Did you mean 'model'"):
+        loop.prepare(ToyTask(), config, one_device())
+
+
+class Calibrated(ToyTask):
+    def calibrate(self, params, clips):
+        mean = np.mean([clip.video.mean() for clip in clips])
+        params["model"]["up"]["bias"] = np.full(256, mean, np.float32)
+        return params
+
+
+def test_calibration_sees_the_first_batches(tmp_path):
+    config = toy_config(calibration_batches=3, total_steps=1)
+    config.optim.lr = 0.0
+    state = loop.train(Calibrated(), config, tmp_path, ToySource(), mesh=one_device())
+    mean = np.mean([ToySource().batch(step).video.mean() for step in range(3)])
+    np.testing.assert_allclose(state.params["model"]["up"]["bias"], mean, rtol=1e-6)
