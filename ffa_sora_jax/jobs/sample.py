@@ -74,6 +74,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Samples everything that is not there yet; see the module for the exit codes."""
     check_writable(args.format)
+    if args.batch_size < 1:
+        raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
     shard, num_shards = parse_shard(args.shard)
     rows = _rows(args)
     pipeline = TextToVideo.from_pretrained(args.weights)
@@ -89,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         failed, fresh = _refuse(items, bad, pipeline, manifest)
         todo = [item for item in fresh if not manifest.is_done(item.name)]
-        failed += _make(todo, pipeline, manifest, args)
+        failed |= _make(todo, pipeline, manifest, args)
     except OSError as error:
         sys.stderr.write(
             f"stopped: {error}. Finished rows are safe; run the same command again to go on.\n"

@@ -130,7 +130,7 @@ class TextToVideo:
         """Raises ValueError if a report is empty or has more tokens than the model reads."""
         if not report.strip():
             raise ValueError("The report is empty; write what the angiogram should show.")
-        length = self.tokenizer.count(report)
+        length = int(self.tokenizer.lengths([report])[0])
         if length > self.sampling.text_length:
             raise ValueError(
                 f"The report has {length} tokens; this model reads at most "
@@ -145,7 +145,9 @@ class TextToVideo:
         texts = reports + reports[-1:] * filling
         keys = [row_key(s, r) for s, r in zip(seeds + seeds[-1:] * filling, texts, strict=True)]
         text = self.tokenizer.encode(texts, self.sampling.text_length)
-        empty = self.tokenizer.encode([""] * batch_size, self.sampling.text_length)
+        empty = self.tokenizer.encode(
+            [""] * batch_size, self.sampling.text_length, allow_empty=True
+        )
         params = {name: part.params for name, part in self.parts.items()}
         video, finite = self._generate(params, text, empty, jnp.stack(keys), sampler=sampler)
         frames, finite = np.asarray(video), np.asarray(finite)

@@ -182,7 +182,7 @@ def test_single_reports_share_a_folder(tmp_path, model, capsys):
     for report in ("left eye", "right eye", "left eye"):
         assert run("--report", report, "--output", out) == 0
     assert len(model.calls) == 2 and len(list(out.glob("*.mp4"))) == 2
-    assert "made before" in capsys.readouterr().out
+    assert "1 were there before" in capsys.readouterr().out
     assert run("--report", "left eye", "--output", out, "--samples", 2) == 0
     assert len(model.calls) == 3
 
