@@ -38,8 +38,10 @@ class DataConfig:
       eval_split: split to evaluate on.
       res: pixels per side; must be those of the dataset.
       num_frames: frames per clip; fewer than stored are spread evenly over the clip.
+      channels: 1, or 3 to repeat the grey picture for a VAE made for colour.
       flip: mirror half of the training clips, and swap the sides in their reports.
-      text_length: tokens per report, padded or cut.
+      text_length: tokens per report, padded.
+      truncate: cut longer reports; otherwise they are an error.
       tokenizer: folder or file of a tokenizer; None is the one that ships with the package.
       latents: folder made by `ffa-sora prepare latents`; its moments replace the training video.
       text_embeddings: folder made by `ffa-sora prepare text`.
@@ -53,8 +55,10 @@ class DataConfig:
     eval_split: str = "validation"
     res: int = 64
     num_frames: int = 21
+    channels: int = 1
     flip: bool = True
     text_length: int = 256
+    truncate: bool = False
     tokenizer: str | None = None
     latents: str | None = None
     text_embeddings: str | None = None
@@ -142,6 +146,8 @@ class ClipSource:
         num_stored, res = read_split(folder, split).video_shape[:2]
         if res != cfg.res:
             raise ValueError(f"{folder} has {res} px, data.res is {cfg.res}. Make them equal.")
+        if cfg.channels not in (1, 3):
+            raise ValueError(f"data.channels is {cfg.channels}; it must be 1 or 3.")
         self._frames = transforms.pick_frames(num_stored, cfg.num_frames)
         self._records = read_split(folder, split, skip_video=not with_video).records
         self.num_examples = len(self._records)
@@ -209,17 +215,20 @@ class ClipSource:
 
     def _video(self, records: Sequence[Mapping[str, Any]], mirrored: np.ndarray) -> np.ndarray:
         clips = [record["video"][self._frames] for record in records]
-        return np.stack(
+        video = np.stack(
             [
                 transforms.flip_horizontal(clip) if flip else clip
                 for clip, flip in zip(clips, mirrored, strict=True)
             ]
-        )  # (b, t, h, w, c) uint8
+        )  # (b, t, h, w, 1) uint8
+        return np.repeat(video, self.cfg.channels, axis=-1)
 
     def _text(self, reports: Sequence[str]) -> Text:
         if self._text_cache is not None:
             return Text(*self._text_cache.read(reports))
-        ids, mask = self._tokenizer.encode(reports, self.cfg.text_length)
+        ids, mask = self._tokenizer.encode(
+            reports, self.cfg.text_length, truncate=self.cfg.truncate
+        )
         return Text(ids=ids, mask=mask)
 
     def _latent(self, index: np.ndarray, mirrored: np.ndarray) -> np.ndarray | None:

@@ -1,6 +1,7 @@
 """A folder of text embeddings, so that a large frozen text encoder is never loaded in training.
 
-    key.json                  encoder fingerprint, token length and dtype; another key is refused
+    key.json                  fingerprints of encoder and tokenizer, token length, dtype; another
+                              key is refused
     embeddings-00000.npy ...  (tokens, d): the real tokens of all its texts, one after another
     texts-00000.json ...      hash and token ids of every text of the shard; written last
 
@@ -53,16 +54,26 @@ class TextCache:
         return cls(folder, json.loads((folder / "key.json").read_text()))
 
     @classmethod
-    def create(cls, folder: Path, encoder: str, length: int, dtype: str) -> "TextCache":
+    def create(
+        cls, folder: Path, encoder: str, tokenizer: str, length: int, dtype: str
+    ) -> "TextCache":
         """Opens or makes a folder for writing.
 
+        Args:
+          folder: where the embeddings go.
+          encoder: fingerprint of the weights of the text encoder.
+          tokenizer: fingerprint of the tokenizer.
+          length: tokens per text, padded.
+          dtype: "float32", or "float16" for half the space.
+
         Raises:
-          ValueError: the folder holds embeddings of another encoder, length or dtype.
+          ValueError: the folder holds embeddings made otherwise.
         """
         if dtype not in DTYPES:
             raise ValueError(f"dtype is {dtype!r}; allowed: {', '.join(DTYPES)}.")
         folder.mkdir(parents=True, exist_ok=True)
-        key, path = {"encoder": encoder, "length": length, "dtype": dtype}, folder / "key.json"
+        key = {"encoder": encoder, "tokenizer": tokenizer, "length": length, "dtype": dtype}
+        path = folder / "key.json"
         found = json.loads(path.read_text()) if path.exists() else key
         if found != key:
             raise ValueError(f"{folder} holds {found}; asked for {key}. Choose another --output.")
