@@ -14,7 +14,7 @@ import numpy as np
 
 from ffa_sora_jax.data import pipeline
 from ffa_sora_jax.data.pipeline import ExampleInfo
-from ffa_sora_jax.pipelines.result import write_sheet
+from ffa_sora_jax.video import sheet
 
 SPLITS = ("train", "validation", "test")
 LEAKS = 3
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace) -> int:
                 args.sheets.mkdir(parents=True, exist_ok=True)
                 video = np.asarray(opened.records[index]["video"])[..., 0]
                 path = args.sheets / f"{split}-{index:03d}.png"
-                write_sheet(path, video, infos[index].times_s, infos[index].report)
+                sheet.save_sheet(path, video, infos[index].times_s, title=infos[index].report)
                 sys.stdout.write(f"    {path}\n")
     shared = overlaps(patients)
     for first, second, both in shared:

@@ -3,13 +3,11 @@
 import dataclasses
 import importlib.util
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.video import io, sheet
@@ -84,9 +82,8 @@ class VideoResult:
         paths = output_paths(target)
         sidecar = {**self.sidecar(), "shown_px": frames.shape[1], "marked": mark}
         io.save_video(paths[0], frames, fps=FPS, text=_about(sidecar))
-        write_sheet(paths[1], self.video, self.times_s, self.report)
-        text = json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n"
-        _write_whole(paths[2], lambda part: part.write_text(text, encoding="utf-8"))
+        sheet.save_sheet(paths[1], self.video, self.times_s, title=self.report)
+        _write_text(paths[2], json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n")
         return paths
 
 
@@ -136,16 +133,10 @@ def _about(sidecar: dict[str, Any]) -> str:
     return json.dumps({key: sidecar[key] for key in keys}, ensure_ascii=False)
 
 
-def write_sheet(path: Path, video: np.ndarray, times_s: np.ndarray, title: str) -> None:
-    """Writes the contact sheet of a clip (t, h, w) as PNG, whole or not at all."""
-    picture = Image.fromarray(sheet.contact_sheet(video, times_s, title=title))
-    _write_whole(path, lambda part: picture.save(part, "PNG"))
-
-
-def _write_whole(path: Path, write: Callable[[Path], Any]) -> None:
+def _write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     try:
-        write(partial)
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

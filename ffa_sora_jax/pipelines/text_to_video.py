@@ -69,13 +69,22 @@ class TextToVideo:
         parts = {name: from_pretrained(root / name) for name in folders.PARTS}
         return cls(parts, Tokenizer.load(root / "tokenizer"), folders.read_sampling(root))
 
-    def save(self, directory: str | Path, **about: Any) -> None:
-        """Writes the folder that `from_pretrained` opens; `about` goes into its index."""
+    def save(self, directory: str | Path, *, dtype: str | None = None, **about: Any) -> None:
+        """Writes the folder that `from_pretrained` opens.
+
+        Args:
+          directory: a new or empty folder.
+          dtype: dtype of the stored weights; None stores them as they are.
+          **about: facts for the index, such as the training step.
+
+        Raises:
+          ValueError: the folder holds a pipeline already.
+        """
         root = Path(directory)
         if (root / folders.INDEX).exists():
             raise ValueError(f"{root} holds a pipeline already; give a new folder.")
         for name in folders.PARTS:
-            save_pretrained(self.parts[name], root / name)
+            save_pretrained(self.parts[name], root / name, dtype)
         self.tokenizer.save(root / "tokenizer")
         folders.write_sampling(root, self.sampling)
         names = {name: self.parts[name].class_name for name in folders.PARTS}

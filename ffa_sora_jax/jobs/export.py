@@ -1,0 +1,206 @@
+"""`ffa-sora export`: from the checkpoints of a training run to a folder that others can open.
+
+A "t2v" run gives a whole pipeline (`TextToVideo.from_pretrained`), a "vae" run gives a model folder
+(`from_pretrained`), which is what `--config.vae.dir` of a t2v run wants. The newest intact
+checkpoint is used, with averaged parameters where the run keeps them.
+"""
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import SingleDeviceSharding
+
+from ffa_sora_jax.common.checkpoint import Checkpoints
+from ffa_sora_jax.common.names import unknown_name
+from ffa_sora_jax.common.types import Params
+from ffa_sora_jax.convert import pretrained
+from ffa_sora_jax.convert.pretrained import Pretrained
+from ffa_sora_jax.data import pipeline as data
+from ffa_sora_jax.data.tokenizer import Tokenizer
+from ffa_sora_jax.pipelines.folder import SamplingConfig
+from ffa_sora_jax.pipelines.text_to_video import TextToVideo
+from ffa_sora_jax.tasks import base
+from ffa_sora_jax.train import config as config_lib
+from ffa_sora_jax.train import loop
+
+DIT_CLASS, VAE_CLASS, T5_CLASS = "OpenSoraT2V_v1_3", "WFVAEModel", "T5EncoderModel"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the options of `export`."""
+    parser.add_argument("--workdir", type=Path, required=True, help="folder of the training run")
+    parser.add_argument("--output", type=Path, required=True, help="folder to write")
+    parser.add_argument("--vae", type=Path, help="VAE folder (default: the run's config.vae.dir)")
+    parser.add_argument(
+        "--text-encoder", type=Path, help="T5 folder, for runs with stored text embeddings"
+    )
+    parser.add_argument("--data-dir", type=Path, help="prepared data, if moved since the training")
+    parser.add_argument(
+        "--times-s", metavar="T,T,...",
+        help="frame times in seconds (default: the median of the training clips)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--latent-stats", type=int, default=0, metavar="N",
+        help="vae runs: set the latent's shift and scale from N training clips (default: keep)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--dtype", choices=pretrained.DTYPES, help="dtype to store (default: float32)"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Exports one run."""
+    config = config_lib.read(args.workdir / loop.CONFIG_FILE)
+    if args.data_dir is not None:
+        config["data"]["data_dir"] = str(args.data_dir)
+    if args.vae is not None:
+        config["vae"]["dir"] = str(args.vae)
+    exporters = {"t2v": _export_t2v, "vae": _export_vae}
+    if config["task"] not in exporters:
+        raise ValueError(unknown_name("task to export", config["task"], exporters))
+    task = base.create(config)
+    step, params = averaged_params(args.workdir, config, task)
+    exporters[config["task"]](args, config, task, params, step)
+    sys.stdout.write(f"step {step} of {args.workdir} is in {args.output}\n")
+    return 0
+
+
+def averaged_params(
+    workdir: Path, config: Mapping[str, Any], task: base.Task
+) -> tuple[int, dict[str, Params]]:
+    """The newest intact checkpoint: its step, and parameters by player.
+
+    Averages are taken where the run keeps them, the last parameters elsewhere. Nothing in the
+    folder is changed, so a run may be exported while it trains.
+
+    Raises:
+      FileNotFoundError: there is no intact checkpoint.
+      ValueError: the checkpoint holds another model than the config describes.
+    """
+    averaged = tuple(config["ema"]["players"]) or task.players[:1]
+    if config["ema"]["decay"] <= 0:
+        averaged = ()
+    place = SingleDeviceSharding(jax.local_devices()[0])
+    shapes = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=place),
+        jax.eval_shape(task.init, jax.random.key(0)),
+    )
+    wanted = {
+        name: part
+        for name, part in (
+            ("ema", {player: shapes[player] for player in averaged}),
+            ("params", {player: shapes[player] for player in shapes if player not in averaged}),
+        )
+        if part
+    }
+    restored = Checkpoints(workdir / loop.CHECKPOINTS).restore_part(wanted)
+    return restored.step, {**restored.state.get("params", {}), **restored.state.get("ema", {})}
+
+
+def _export_t2v(
+    args: argparse.Namespace, config: Mapping[str, Any], task: Any, params: dict[str, Params],
+    step: int,
+) -> None:  # fmt: skip
+    model = params["model"]
+    if (args.text_encoder is None) != (task.text_encoder is not None):
+        raise ValueError(
+            "Give --text-encoder for a run with stored embeddings, and only then: this run "
+            + ("trained its own." if task.text_encoder is not None else "did not train one.")
+        )
+    if task.text_encoder is None:
+        encoder = pretrained.from_pretrained(args.text_encoder)
+    else:
+        encoder = pretrained.create(T5_CLASS, task.text_encoder.cfg, model["text_encoder"])
+    vae = task.vae
+    whole = TextToVideo(
+        {
+            "vae": vae,
+            "transformer": pretrained.create(DIT_CLASS, task.dit.cfg, model["dit"]),
+            "text_encoder": encoder,
+        },
+        Tokenizer.load(config["data"].get("tokenizer") or None),
+        sampling_config(config, vae, _times(args, config)),
+    )
+    whole.save(args.output, dtype=args.dtype, step=step, dataset=config["data"]["name"])
+
+
+def _export_vae(
+    args: argparse.Namespace, config: Mapping[str, Any], task: Any, params: dict[str, Params],
+    step: int,
+) -> None:  # fmt: skip
+    del step
+    model = pretrained.create(VAE_CLASS, task.bundle.cfg, params["model"])
+    if args.latent_stats:
+        shift, std = latent_stats(model, config["data"], args.latent_stats)
+        scale = tuple(float(1.0 / s) for s in std)
+        cfg = dataclasses.replace(model.cfg, shift=tuple(float(m) for m in shift), scale=scale)
+        model = pretrained.create(VAE_CLASS, cfg, model.params)
+    pretrained.save_pretrained(model, args.output, args.dtype)
+
+
+def latent_stats(
+    vae: Pretrained, data_config: Mapping[str, Any], num_clips: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation per channel, (c,) float64, of training clips' latents.
+
+    Raises:
+      ValueError: no clip asked for, or a channel that never changes.
+    """
+    if num_clips < 1:
+        raise ValueError(f"--latent-stats is {num_clips}; it must be positive.")
+    source = data.make_source(data_config, data_config["split"], 1, 0, shuffle=False)
+    count, total, squares = 0, np.zeros(()), np.zeros(())
+    for step in range(min(num_clips, source.num_examples)):
+        video = np.asarray(source.batch(step).video, np.float32) / 127.5 - 1.0
+        mean = np.asarray(vae.encode(video)[0], np.float64)  # (1, t', h', w', c)
+        flat = mean.reshape(-1, mean.shape[-1])
+        count += len(flat)
+        total, squares = total + flat.sum(0), squares + (flat**2).sum(0)
+    average = total / count
+    std = np.sqrt(np.maximum(squares / count - average**2, 0.0))
+    if not (std > 1e-6).all():
+        raise ValueError(f"Latent channels {np.flatnonzero(std <= 1e-6)} are constant.")
+    return average, std
+
+
+def sampling_config(
+    config: Mapping[str, Any], vae: Pretrained, times_s: tuple[float, ...]
+) -> SamplingConfig:
+    """How a run's model is sampled: its `diffusion`, `data` and `sample` sections."""
+    section = dict(config["sample"])
+    return SamplingConfig(
+        schedule=config["diffusion"]["schedule"],
+        prediction=config["diffusion"]["prediction"],
+        size=config["data"]["res"],
+        num_frames=config["data"]["num_frames"],
+        channels=vae.cfg.in_channels,
+        text_length=config["data"]["text_length"],
+        times_s=times_s,
+        **section,
+    )
+
+
+def _times(args: argparse.Namespace, config: Mapping[str, Any]) -> tuple[float, ...]:
+    """Frame times as given, or the median over the training clips."""
+    count = config["data"]["num_frames"]
+    if args.times_s is not None:
+        try:
+            times = tuple(float(part) for part in args.times_s.split(","))
+        except ValueError:
+            raise ValueError(f"--times-s is {args.times_s!r}; expected T,T,....") from None
+        if len(times) != count:
+            raise ValueError(f"--times-s has {len(times)} numbers; this run has {count} frames.")
+        return times
+    try:
+        folder = data.dataset_folder(config["data"]["data_dir"], config["data"]["name"])
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{error} Or give the frame times: --times-s 2,3,...") from error
+    stored = np.stack([info.times_s for info in data.Examples(folder, config["data"]["split"])])
+    kept = data.transforms.pick_frames(stored.shape[1], count)
+    return tuple(float(t) for t in np.round(np.median(stored[:, kept], axis=0), 2))
