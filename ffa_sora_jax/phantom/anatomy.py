@@ -12,7 +12,7 @@ import functools
 import numpy as np
 
 FIELD_MM = 16.0  # width of a 55 degree field on the retina of an emmetropic eye
-FIELD_RADIUS = 0.523  # of the width: the circle is clipped by the four sides
+FIELD_RADIUS = 0.5125  # of the width: the circle is clipped by the four sides
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,11 +4,11 @@ Source of the model and its constants: `docs/phantom.md`, section "Camera".
 """
 
 import dataclasses
-import math
 
 import cv2
 import numpy as np
 
+from ffa_sora_jax.phantom.anatomy import FIELD_RADIUS
 from ffa_sora_jax.phantom.render import field_mask
 
 
@@ -22,24 +22,27 @@ class Camera:
       vignette: factor on the fall of brightness towards the edge.
       shift: sd of the gaze jitter between frames, as a share of the width.
       rotation_deg: sd of the rotation between frames.
+      tilt: uneven illumination, relative rise from the middle to the right and lower side.
       rim: brightness of the thin arc along the field edge, 0 for none.
     """
 
-    blur: float = 0.65
+    blur: float = 0.4
     noise: float = 0.7
     vignette: float = 1.0
     shift: float = 0.002
     rotation_deg: float = 0.12
     rim: float = 0.0
+    tilt: tuple[float, float] = (0.0, 0.0)
 
 
 def sample_camera(rng: np.random.Generator) -> Camera:
     """A random good examination."""
     return Camera(
-        blur=float(rng.uniform(0.5, 0.75)),
-        noise=float(1 / math.sqrt(rng.integers(1, 7))),
-        vignette=float(rng.uniform(0.7, 1.2)),
+        blur=float(rng.uniform(0.32, 0.46)),
+        noise=float(rng.uniform(0.4, 1.0)),
+        vignette=float(rng.uniform(0.9, 1.6)),
         rim=float(rng.uniform(0.02, 0.06)) if rng.random() < 0.3 else 0.0,
+        tilt=(float(rng.normal(0, 0.12)), float(rng.normal(0, 0.12))),
     )
 
 
@@ -70,21 +73,22 @@ def expose(
     half = (np.arange(size) + 0.5 - size / 2) / (size / 2)
     r = np.hypot(half[:, None], half[None]).astype(np.float32)
     vignette = 1 - camera.vignette * (0.28 * r**2 + 0.05 * r**6)
-    rim = camera.rim * np.exp(-(((r - 1.035) / 0.008) ** 2)).astype(np.float32)
-    edge = np.clip((2 * 0.523 - r) * size / 2 + 0.5, 0, 1)  # one pixel soft
+    vignette *= np.clip(1 + camera.tilt[0] * half[None] + camera.tilt[1] * half[:, None], 0.5, 1.5)
+    vignette = np.clip(vignette, 0.15, None).astype(np.float32)
+    rim = camera.rim * np.exp(-(((r - 2 * FIELD_RADIUS + 0.012) / 0.008) ** 2)).astype(np.float32)
+    edge = np.clip((2 * FIELD_RADIUS - r) * size / 2 + 0.5, 0, 1)  # one pixel soft
     moves = rng.normal(0, 1, (len(frames), 3))
     moves[0] = 0
+    reach = np.array([camera.shift * size, camera.shift * size, camera.rotation_deg])
     sigma = camera.blur * size / 256
     grain = rng.standard_normal(frames.shape, dtype=np.float32)
     video = np.empty(frames.shape, np.uint8)
     for n, frame in enumerate(frames):
-        gain = gain_of(frame, inside)
-        seen = _move(
-            frame, moves[n] * (camera.shift * size, camera.shift * size, camera.rotation_deg)
-        )
+        seen = _move(frame * vignette, moves[n] * reach)
+        gain = gain_of(seen, inside)
         if sigma > 0.3:
             seen = cv2.GaussianBlur(seen, (0, 0), sigma)
-        seen = gain * seen * vignette + rim
+        seen = gain * seen + rim
         sd = camera.noise * np.sqrt(0.12 * seen * gain / 55 + (0.011 * gain) ** 2)
         seen = (seen + sd * grain[n]) * edge
         video[n] = np.rint(np.clip(seen, 0, 1) * 255)

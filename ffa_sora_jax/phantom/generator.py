@@ -242,7 +242,7 @@ def _truth(
 
 
 def _lesion_mask(recipe: Sequence[Primitive], scene: Scene, last_s: float) -> np.ndarray:
-    """(h, w) bool union of what the primitives touch; flow edits count only if nothing else does."""
+    """(h, w) bool what the primitives touch; flow edits count only if nothing else does."""
     grid = scene.grid
     mask = np.zeros((grid.size, grid.size), bool)
     drawn = [p for p in recipe if not isinstance(p, Delay | Slow | Vessel)]

@@ -30,7 +30,7 @@ class Add:
 
 @dataclasses.dataclass(frozen=True)
 class Grow:
-    """Gaussian leak points: sigma(t)^2 = sigma0^2 + 2 D (t - t0)+, amplitude 1 - exp(-(t - t0)/tau)."""
+    """Gaussian leaks: sigma(t)^2 = sigma0^2 + 2 D (t - t0)+, peak 1 - exp(-(t - t0)/tau)."""
 
     centers: np.ndarray  # (n, 2) DD, canonical
     sigma0: float  # DD
@@ -42,7 +42,7 @@ class Grow:
 
 @dataclasses.dataclass(frozen=True)
 class Pool:
-    """Dye filling a space of fixed, crisp outline: amplitude 1 - exp(-(t - t0)/tau)."""
+    """Dye filling a space of fixed, crisp outline: peak 1 - exp(-(t-t0)/tau)."""
 
     mask: np.ndarray  # (h, w)
     onset_s: float
@@ -52,7 +52,7 @@ class Pool:
 
 @dataclasses.dataclass(frozen=True)
 class Stain:
-    """Tissue taking up dye late: fixed place, soft border, amplitude 1 - exp(-(t - t0)/tau)."""
+    """Tissue taking up dye late: fixed place, soft border, peak 1 - exp(-(t-t0)/tau)."""
 
     mask: np.ndarray  # (h, w)
     amplitude: float
@@ -66,7 +66,7 @@ class Mul:
 
     mask: np.ndarray  # (h, w)
     factors: dict[str, float]  # by layer of LAYERS; "all" for the whole picture
-    drop_vessels_below_um: float = 0.0  # vessels thinner than this vanish inside the mask
+    drop_vessels_below_um: float = 0.0  # vessels of a smaller radius vanish inside the mask
 
 
 @dataclasses.dataclass(frozen=True)

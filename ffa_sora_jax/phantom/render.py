@@ -33,7 +33,7 @@ from ffa_sora_jax.phantom.vessels import Tree, edit_tree
 
 DENSIFY = 4  # points per tree segment
 TRUNK_MM = 0.042  # vessels at least this wide (radius) are drawn over the thin ones
-DARK = 0.022  # dark current and autofluorescence
+DARK = 0.020  # dark current and autofluorescence
 NEVER_S = 1e4  # arrival time where there is no vessel
 
 
@@ -206,12 +206,12 @@ def _choroid(
     rng: np.random.Generator, anatomy: Anatomy, grid: Grid
 ) -> tuple[np.ndarray, np.ndarray]:
     """Level and arrival time of the choroid as seen through pigment epithelium and pigment."""
-    lobules = 1 + 0.16 * smooth_noise(rng, grid.size, 20) + 0.10 * smooth_noise(rng, grid.size, 6)
-    lobules += 0.06 * smooth_noise(rng, grid.size, 110)
+    lobules = 1 + 0.08 * smooth_noise(rng, grid.size, 24) + 0.14 * smooth_noise(rng, grid.size, 4)
+    lobules += 0.09 * smooth_noise(rng, grid.size, 120)
     r_mm = grid.distance((0.0, 0.0)) * anatomy.dd_mm * (1 + 0.1 * smooth_noise(rng, grid.size, 5))
     dark = 0.62 * np.exp(-((r_mm / 1.1) ** 2)) + 0.20 * np.exp(-((r_mm / 2.4) ** 2))
     pigment = 1 - anatomy.pigment * dark
-    level = 0.20 * np.clip(lobules, 0.3, 2.0) * np.clip(pigment, 0.1, 1.0)
+    level = 0.185 * np.clip(lobules, 0.3, 2.0) * np.clip(pigment, 0.1, 1.0)
     arrival = np.clip(-1.0 + 0.55 * smooth_noise(rng, grid.size, 11), -1.8, 1.4)
     return level.astype(np.float32), arrival.astype(np.float32)
 
@@ -224,7 +224,8 @@ def _capillaries(
     r_faz = grid.distance((0.0, 0.0)) / anatomy.faz_radius_dd
     r_faz = r_faz * (1 + 0.12 * smooth_noise(rng, size, 16))
     mesh = smooth_noise(rng, size, 210) - 0.4 * smooth_noise(rng, size, 80)
-    level = np.clip((r_faz - 1) / 1.6, 0, 1) * (1 + 0.42 * mesh)
+    level = 1 - np.exp(-((np.maximum(r_faz - 1, 0) / 2.2) ** 1.2))
+    level *= 1 + 0.42 * mesh
     level *= np.exp(-((grid.distance((1.2, 0.0)) / 7.5) ** 2))
     tips = np.setdiff1d(np.arange(len(arteries.parent)), arteries.parent)
     coarse = 32
@@ -233,7 +234,7 @@ def _capillaries(
     near = cKDTree(px).query(at[:, ::-1], k=4)[1]
     times = arteries.first_s[tips][near].mean(axis=1).reshape(coarse, coarse)
     arrival = cv2.resize(times.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
-    return np.clip(0.095 * level, 0, None).astype(np.float32), arrival + 0.7
+    return np.clip(0.075 * level, 0, None).astype(np.float32), arrival + 0.7
 
 
 def _disc(
@@ -322,7 +323,7 @@ def light(scene: Scene, dye: Dye, times_s: np.ndarray) -> np.ndarray:
     t = np.asarray(times_s, np.float32)[:, None]
     choroid_t = _since(scene, "choroid", scene.choroid_arrival_s, t, inside)
     washed = np.exp(-np.maximum(t, 0) / 500.0)
-    image = 0.55 * dye(choroid_t) + 0.45 * dye.exposure(choroid_t) * washed
+    image = 0.55 * dye(choroid_t) + 0.33 * dye.exposure(choroid_t) * washed
     image *= scene.choroid[inside]
     capillary_t = _since(scene, "capillary", scene.capillary_arrival_s, t, inside)
     image += scene.capillary[inside] * dye(capillary_t)
@@ -374,7 +375,7 @@ def add_lesions(
     dye: Dye,
     scene: Scene | None = None,
 ) -> None:
-    """Adds leaks, pools, stains and spots to (t, h, w) frames in place, then whole-picture blocks."""
+    """Adds leaks, pools, stains and spots to (t, h, w) frames in place, then blocks all."""
     for lesion in lesions:
         if isinstance(lesion, Add):
             _add_mask(frames, lesion.mask, lesion.amplitude * lesion.curve(times_s))

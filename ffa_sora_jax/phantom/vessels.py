@@ -1,8 +1,8 @@
 """Two retinal vessel trees, grown by space colonisation, and their arrival times.
 
-Eight trunks leave the disc (four per kind, each temporal arcade with a side branch); three passes
-of colonisation, coarse to fine, fill the field; radii follow Murray's law from the tips; dye
-arrives along the arteries, crosses the capillaries, and returns along the veins.
+Trunks leave the disc (per kind two temporal arcades with their branches, two to four nasal
+ones); three passes of colonisation, coarse to fine, fill the field; radii follow Murray's law
+from the tips; dye arrives along the arteries, crosses the capillaries, and returns in the veins.
 Lengths in mm, canonical frame. Source of the numbers: `docs/phantom.md`, table "Vessels".
 """
 
@@ -16,11 +16,13 @@ from ffa_sora_jax.phantom.anatomy import FIELD_MM, FIELD_RADIUS, Anatomy
 from ffa_sora_jax.phantom.primitives import Vessel
 
 EXPONENT = {"artery": 2.6, "vein": 2.1}  # Murray exponents
-ROOT_MM = {"artery": 0.082, "vein": 0.112}  # radius of the widest trunk
+ROOT_MM = {"artery": 0.076, "vein": 0.099}  # radius of the widest trunk
 ROOT_SPEED = {"artery": 14.0, "vein": 9.0}  # mm/s at the widest trunk
 FLOOR_SPEED = 2.0  # mm/s
 # attractors, step, kill distance, reach (mm), gap around the fovea in FAZ radii
-PASSES = ((60, 0.30, 0.90, 3.20, 1.9), (260, 0.22, 0.45, 1.50, 1.9), (950, 0.16, 0.24, 0.75, 1.4))
+PASSES = ((110, 0.30, 0.75, 3.20, 1.9), (300, 0.22, 0.40, 1.50, 1.9), (640, 0.16, 0.24, 0.75, 1.4))
+ARC_NODES = 48
+DRIFT = 0.35  # weight of the overall course of the vessels against the pull of the sinks
 MAX_STEPS = 40  # of growth in one pass
 MARGIN_MM = 0.6  # trees grow a little beyond the field
 
@@ -84,12 +86,19 @@ def _bridge(rng: np.random.Generator, n: int, sd: float) -> np.ndarray:
     return sd * walk / math.sqrt(n) * 2.0
 
 
+def _even(points: np.ndarray, n: int) -> np.ndarray:
+    """(n, 2) the same line with points evenly spaced along it."""
+    along = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(points, axis=0).T))])
+    at = np.linspace(0, along[-1], n)
+    return np.stack([np.interp(at, along, points[:, k]) for k in (0, 1)], axis=1)
+
+
 def _arcade(rng: np.random.Generator, disc: np.ndarray, sign: int, base: dict) -> np.ndarray:
-    """(42, 2) a temporal arcade above (sign 1) or below (-1) the macula."""
-    s = np.linspace(0, 1, 42)
+    """(ARC_NODES, 2) a temporal arcade above (sign 1) or below (-1) the macula."""
+    s = np.linspace(0, 1, 200)
     x = disc[0] - base["reach"] * s**1.15
-    y = disc[1] * (1 - s) + sign * base["height"] * np.sin(base["close"] * math.pi * s**0.75)
-    return np.stack([x, y], axis=1) + _bridge(rng, 42, 0.10)
+    y = disc[1] * (1 - s) + sign * base["height"] * np.sin(base["close"] * math.pi * s**0.66)
+    return _even(np.stack([x, y], axis=1), ARC_NODES) + _bridge(rng, ARC_NODES, 0.10)
 
 
 def _nasal(rng: np.random.Generator, disc: np.ndarray, angle: float, bend: float) -> np.ndarray:
@@ -101,52 +110,77 @@ def _nasal(rng: np.random.Generator, disc: np.ndarray, angle: float, bend: float
     return disc + path - path[0] + _bridge(rng, 20, 0.06)
 
 
-def _side_branch(rng: np.random.Generator, trunk: np.ndarray, node: int, sign: int) -> np.ndarray:
-    """(m, 2) a first-order branch that leaves an arcade towards the periphery."""
+def _side_branch(
+    rng: np.random.Generator, trunk: np.ndarray, node: int, turn: float, bend: float, length: float
+) -> np.ndarray:
+    """(20, 2) a branch that leaves a trunk at an angle of `turn` and curves by `bend` (rad)."""
     along = trunk[node + 1] - trunk[node - 1]
-    heading = 0.55 * along / np.hypot(*along) + np.array([rng.normal(0, 0.25), sign * 0.9])
-    angle = math.atan2(heading[1], heading[0])
-    n = 16
-    turn = angle + rng.normal(0, 0.35) * np.linspace(0, 1, n)
-    path = np.cumsum(np.stack([np.cos(turn), np.sin(turn)], axis=1), axis=0)
-    return trunk[node] + path * rng.uniform(2.5, 3.8) / n + _bridge(rng, n, 0.05)
+    n = 20
+    angle = math.atan2(along[1], along[0]) + turn + bend * np.linspace(0, 1, n)
+    path = np.cumsum(np.stack([np.cos(angle), np.sin(angle)], axis=1), axis=0) * length / n
+    return trunk[node] + path + _bridge(rng, n, 0.05)
+
+
+Path = tuple[np.ndarray, int, int]  # points, the owning path or -1, the node of it
+
+
+def _arcade_branches(
+    rng: np.random.Generator, arc: np.ndarray, sign: int, owner: int
+) -> list[Path]:
+    """First-order branches of an arcade: two to the periphery, one to the macula."""
+    out = -sign  # seen along the flow, the periphery of the upper arcade lies to the right
+    near, far = int(rng.integers(7, 14)), int(rng.integers(18, 30))
+    macular = int(rng.integers(10, 22))
+    plan = (
+        (near, out * rng.uniform(0.45, 0.85), -out * rng.uniform(-0.3, 0.5), (4.5, 7.0)),
+        (far, out * rng.uniform(0.30, 0.65), -out * rng.uniform(-0.3, 0.4), (2.5, 4.0)),
+        (macular, -out * rng.uniform(0.45, 0.75), -out * rng.uniform(0.1, 0.6), (1.5, 2.4)),
+    )
+    return [
+        (_side_branch(rng, arc, node, turn, bend, rng.uniform(*length)), owner, node)
+        for node, turn, bend, length in plan
+    ]
 
 
 def _trunks(
     rng: np.random.Generator, disc: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Per kind: node positions, parents and own directions of the hand-drawn trunks."""
-    paths: dict[str, list[tuple[np.ndarray, int, int]]] = {"artery": [], "vein": []}
+    paths: dict[str, list[Path]] = {"artery": [], "vein": []}
     for sign in (1, -1):
         base = {
-            "height": rng.uniform(3.1, 3.9),
+            "height": rng.uniform(3.1, 4.0),
             "reach": rng.uniform(9.3, 10.5),
-            "close": rng.uniform(0.68, 0.80),
+            "close": rng.uniform(0.66, 0.80),
         }
-        nasal = sign * rng.uniform(0.55, 0.95)
-        for kind in paths:
+        nasal, steep = sign * rng.uniform(0.35, 0.8), sign * rng.uniform(1.15, 1.6)
+        for kind, own in paths.items():
             arc = _arcade(rng, disc, sign, base)
             if kind == "vein":
                 arc = _weave(rng, arc)
-            angle = nasal + (sign * 0.35 if kind == "vein" else 0.0)
-            node = int(rng.integers(7, 13))
-            paths[kind].append((arc, -1, 0))
-            paths[kind].append((_side_branch(rng, arc, node, sign), len(paths[kind]) - 1, node))
-            paths[kind].append((_nasal(rng, disc, angle, sign * rng.uniform(-0.1, 0.6)), -1, 0))
+            owner = len(own)
+            own.append((arc, -1, 0))
+            own.extend(_arcade_branches(rng, arc, sign, owner))
+            beside = sign * rng.uniform(0.2, 0.4) if kind == "vein" else 0.0
+            own.append((_nasal(rng, disc, nasal + beside, sign * rng.uniform(-0.1, 0.5)), -1, 0))
+            if rng.random() < 0.75:
+                steeper = steep + (beside if rng.random() < 0.5 else -beside)
+                own.append((_nasal(rng, disc, steeper, sign * rng.uniform(-0.5, 0.2)), -1, 0))
     return {kind: _join(rng, disc, path) for kind, path in paths.items()}
 
 
 def _weave(rng: np.random.Generator, arc: np.ndarray) -> np.ndarray:
     """Displaces a vein sideways along its artery's arc, so that the two cross 1 to 3 times."""
     s = np.linspace(0, 1, len(arc))
-    shift = 0.38 * np.sin(math.pi * s * rng.uniform(2.2, 4.2) + rng.uniform(-0.4, 0.4) + 0.6)
+    turns, phase = rng.uniform(1.4, 3.2), rng.uniform(-0.6, 0.6)
+    shift = rng.choice([-1, 1]) * rng.uniform(0.40, 0.75) * np.sin(math.pi * s * turns + phase)
     along = np.gradient(arc, axis=0)
     normal = np.stack([-along[:, 1], along[:, 0]], axis=1) / np.hypot(*along.T)[:, None]
-    return arc + normal * (shift * np.clip(6 * s, 0, 1))[:, None]
+    return arc + normal * (shift * np.clip(8 * s, 0, 1))[:, None] + _bridge(rng, len(arc), 0.06)
 
 
 def _join(
-    rng: np.random.Generator, disc: np.ndarray, paths: list[tuple[np.ndarray, int, int]]
+    rng: np.random.Generator, disc: np.ndarray, paths: list[Path]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Strings paths into one node list; a path with an owner hangs on a node of that path."""
     hilum = disc + rng.normal(0, 0.10, 2)
@@ -156,13 +190,12 @@ def _join(
     count = 0
     for points, owner, node in paths:
         if owner < 0:  # trunks leave one place near the middle of the disc
-            fade = np.exp(-np.linspace(0, 12, len(points)))[:, None]
+            fade = np.exp(-np.hypot(*(points - points[0]).T) / 0.7)[:, None]
             points = points + fade * (hilum + rng.normal(0, 0.06, 2) - points[0])
             first = -1
         else:
             first = starts[owner] + node
-            points = points + (xy[owner][node] - points[0]) + 0.0
-            points = points[1:]
+            points = points + (xy[owner][node] - paths[owner][0][node])
         starts.append(count)
         parents.append(np.concatenate([[first], np.arange(count, count + len(points) - 1)]))
         xy.append(points)
@@ -192,11 +225,22 @@ def _attractors(
     return xy[keep][:count]
 
 
+def _outflow(xy: np.ndarray, disc: np.ndarray) -> np.ndarray:
+    """(n, 2) unit course of the vessels: away from the disc, in the macula to the fovea."""
+    away = xy - disc
+    away /= np.maximum(np.hypot(away[:, 0], away[:, 1]), 0.1)[:, None]
+    r = np.hypot(xy[:, 0], xy[:, 1])[:, None]
+    macular = np.exp(-((r / 2.7) ** 4))
+    return (1 - macular) * away - macular * xy / np.maximum(r, 0.1)
+
+
 class _Growth:
     """The growing node list of one tree."""
 
-    def __init__(self, xy: np.ndarray, parent: np.ndarray, heading: np.ndarray) -> None:
-        self.xy, self.parent, self.heading = xy, parent, heading
+    def __init__(
+        self, xy: np.ndarray, parent: np.ndarray, heading: np.ndarray, disc: np.ndarray
+    ) -> None:
+        self.xy, self.parent, self.heading, self.disc = xy, parent, heading, disc
         self.children = np.bincount(parent[parent >= 0], minlength=len(xy))
 
     def step(
@@ -214,8 +258,9 @@ class _Growth:
         pull = (sinks[pulled] - self.xy[nearest[pulled]]) / distance[pulled, None]
         count = np.bincount(index)
         mean = np.stack([np.bincount(index, pull[:, k]) / count for k in (0, 1)], axis=1)
-        inertia = np.where(self.children[nodes] == 0, 0.54, 0.18)[:, None]
-        heading = mean + inertia * self.heading[nodes] + rng.normal(0, 0.18, mean.shape)
+        inertia = np.where(self.children[nodes] == 0, 0.75, 0.40)[:, None]
+        heading = mean + inertia * self.heading[nodes] + rng.normal(0, 0.15, mean.shape)
+        heading += DRIFT * _outflow(self.xy[nodes], self.disc)
         heading /= np.maximum(np.hypot(heading[:, 0], heading[:, 1]), 1e-9)[:, None]
         new = self.xy[nodes] + length * heading
         ok = tree.query(new, distance_upper_bound=0.45 * length)[0] > 0.45 * length
@@ -238,14 +283,29 @@ def _grow(
     trunk: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fills the field from the trunks; returns node positions and parents."""
-    growth = _Growth(*trunk)
+    growth = _Growth(*trunk, np.asarray(anatomy.disc_center_dd) * anatomy.dd_mm)
     for count, length, kill, reach, faz_factor in PASSES:
         sinks = _attractors(rng, anatomy, count, faz_factor)
         for _ in range(MAX_STEPS):
             sinks, grew = growth.step(rng, sinks, length, kill, reach)
             if not grew or not len(sinks):
                 break
-    return growth.xy, growth.parent
+    return _straighten(growth.xy, growth.parent, len(trunk[0])), growth.parent
+
+
+def _straighten(xy: np.ndarray, parent: np.ndarray, kept: int) -> np.ndarray:
+    """Takes the zigzag of the growth out of all but the first `kept` nodes."""
+    for _ in range(2):
+        child = np.flatnonzero(parent >= 0)
+        weight = np.bincount(parent[child], minlength=len(xy))
+        ahead = np.stack(
+            [np.bincount(parent[child], xy[child, k], minlength=len(xy)) for k in (0, 1)], axis=1
+        )
+        inner = np.flatnonzero((weight > 0) & (np.arange(len(xy)) >= kept))
+        ahead = ahead[inner] / weight[inner, None]
+        xy = xy.copy()
+        xy[inner] = 0.4 * xy[inner] + 0.3 * (xy[parent[inner]] + ahead)
+    return xy
 
 
 def murray_radii(parent: np.ndarray, exponent: float, root: float) -> np.ndarray:
