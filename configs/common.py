@@ -37,7 +37,7 @@ def base() -> mlc.ConfigDict:
         weight_decay=0.0,
         decay="all",  # or "matrices": no decay of biases, norms and tables of rank 1
         clip_norm=1.0,  # 0 switches clipping off
-        muon_exclude=(),  # regular expressions of paths that stay with AdamW
+        muon_exclude=(),  # regular expressions of paths that Adam updates, not Muon
         muon_adam_lr_ratio=1.0,  # lr of those / lr
         players=mlc.ConfigDict(),  # overrides by player, such as {"discriminator": {"lr": 1e-5}}
     )

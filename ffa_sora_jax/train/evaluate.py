@@ -23,7 +23,7 @@ from ffa_sora_jax.tasks.base import Task
 from ffa_sora_jax.train.hooks import StepInfo
 from ffa_sora_jax.train.readouts import READOUTS
 from ffa_sora_jax.train.state import TrainState
-from ffa_sora_jax.train.step import to_model_range
+from ffa_sora_jax.train.step import put_clip, to_model_range
 from ffa_sora_jax.train.writer import MetricWriter
 
 METRICS = {
@@ -53,10 +53,12 @@ class Evaluator:
         self._root = seeds.stream(config["seed"], "eval")
         player = task.players[0]
 
-        def loss(params: dict[str, Params], frozen: Params, rng: Array, clip: Clip, step: Array):
+        def loss(
+            params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip, step: Array
+        ) -> Any:
             return task.loss(player, params, frozen, rng, to_model_range(clip), step)
 
-        def sample(params: dict[str, Params], frozen: Params, rng: Array, clip: Clip) -> Array:
+        def sample(params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip) -> Any:
             return task.sample(params, frozen, rng, to_model_range(clip)).video
 
         self._loss, self._sample = jax.jit(loss), jax.jit(sample)
@@ -101,10 +103,10 @@ class Evaluator:
     def _scores(self, samples: np.ndarray, references: np.ndarray) -> dict[str, float]:
         scalars: dict[str, float] = {}
         for metric in self._metrics.values():
-            state = metric.init()
+            state, update = metric.init(), jax.jit(metric.update)
             for made, real in zip(samples, references, strict=True):
                 pair = (Clip(video=_to_float(made[None])), Clip(video=_to_float(real[None])))
-                state = metric.update(state, *pair)
+                state = update(state, *pair)
             scalars |= metric.compute(state)
         examples = getattr(self._source, "examples", None)
         for name in self._readouts:
@@ -126,7 +128,7 @@ class Evaluator:
     def _batch(self, index: int) -> tuple[Clip, Clip]:
         """One validation batch on the host, and on the devices."""
         host = self._source.batch(index)
-        return host, mesh_lib.put_batch(host.replace(exam=None), self._mesh)
+        return host, put_clip(host, self._mesh)
 
 
 class EvalHook:

@@ -32,7 +32,7 @@ from ffa_sora_jax.train import state as state_lib
 from ffa_sora_jax.train.evaluate import EvalHook, Evaluator
 from ffa_sora_jax.train.optimizer import make_optimizer
 from ffa_sora_jax.train.state import TrainState
-from ffa_sora_jax.train.step import make_step
+from ffa_sora_jax.train.step import make_step, put_clip
 from ffa_sora_jax.train.writer import MetricWriter, NullWriter
 
 CONFIG_FILE = "config.json"
@@ -115,7 +115,7 @@ def train(
         began = time.monotonic()
         while info.step < info.total_steps and not info.stopping:
             waited = time.monotonic()
-            clip = mesh_lib.put_batch(next(batches).replace(exam=None), run.mesh)
+            clip = put_clip(next(batches), run.mesh)
             info.data_s += time.monotonic() - waited
             player = task.player(info.step)
             state, scalars = steps[player](state, frozen, root, clip)

@@ -95,12 +95,12 @@ def _muon(optim: Mapping[str, Any], schedule: optax.Schedule, mask: Any) -> Any:
 
 
 def _muon_axes(path: str, leaf: Any, exclude: list[re.Pattern]) -> MuonDimensionNumbers | None:
-    """Which axes form the matrix that Muon orthogonalises; None leaves a leaf to AdamW.
+    """Which axes form the matrix that Muon orthogonalises; None leaves a leaf to Adam (Nesterov).
 
     Dense kernels are (in, out), stacked ones (layers, in, out); convolution kernels are
     (*window, in, out), one matrix from the whole window to the output.
     """
-    rank = len(leaf.shape)
+    rank = len(getattr(leaf, "shape", ()))  # optax also asks about leaves that it has masked out
     if rank < 2 or not path.endswith("kernel") or any(p.fullmatch(path) for p in exclude):
         return None
     if rank <= 3:

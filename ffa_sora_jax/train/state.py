@@ -65,7 +65,7 @@ def abstract_state(
 def state_shardings(abstract: TrainState, rules: mesh_lib.Rules, mesh: Mesh) -> TrainState:
     """Shardings of the whole state: optimizer moments and averages follow their parameters."""
     params = mesh_lib.infer_shardings(abstract.params, rules, mesh)
-    whole = mesh_lib.replicated(mesh)
+    whole: Any = mesh_lib.replicated(mesh)
     return TrainState(
         step=whole,
         params=params,

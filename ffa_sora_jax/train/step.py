@@ -1,12 +1,15 @@
 """One update of one player, as a jitted function of (state, frozen, key, batch)."""
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from ffa_sora_jax.common import mesh as mesh_lib
 from ffa_sora_jax.common import seeds
 from ffa_sora_jax.common.types import Array, Clip, Params
 from ffa_sora_jax.tasks.base import Task
@@ -74,11 +77,17 @@ def ema_decay(step: Array, decay: float, warmup: bool = True) -> Array:
     return jnp.where(step == 0, 0.0, jnp.minimum(decay, (1 + step) / (10 + step)))
 
 
+def put_clip(clip: Clip, mesh: Mesh) -> Clip:
+    """A host batch on the devices, without the exam ids, which only the host needs."""
+    return mesh_lib.put_batch(dataclasses.replace(clip, exam=None), mesh)
+
+
 def to_model_range(clip: Clip) -> Clip:
     """uint8 video of the host as float32 in [-1, 1]; other fields, and floats, stay."""
     if clip.video is None or clip.video.dtype != jnp.uint8:
         return clip
-    return clip.replace(video=jnp.asarray(clip.video, jnp.float32) / 127.5 - 1.0)
+    video = jnp.asarray(clip.video, jnp.float32) / 127.5 - 1.0
+    return dataclasses.replace(clip, video=video)
 
 
 def _average(
