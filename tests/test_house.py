@@ -12,14 +12,16 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ffa_sora_jax"
 SOURCES = ("ffa_sora_jax", "tfds_ffa", "configs")
 
-# A folder imports from lower layers and from itself, never from a folder of its own layer.
+# A folder imports from lower layers and from itself, never from a folder of its own layer. Jobs
+# are the verbs of the command line: they drive what lies below.
 LAYERS = {
     "common": 0, "video": 0,
     "phantom": 1, "models": 1, "diffusion": 1, "losses": 1, "data": 1,
     "convert": 2, "metrics": 2,
     "tasks": 3, "pipelines": 3,
-    "train": 4, "privacy": 4, "jobs": 4,
-    "cli": 5, "__init__": 5, "__main__": 6,
+    "train": 4, "privacy": 4,
+    "jobs": 5,
+    "cli": 6, "__init__": 6, "__main__": 7,
 }  # fmt: skip
 NNX_ALLOWED = {
     "Module", "Param", "Rngs", "List", "data", "Linear", "Conv", "ConvTranspose", "Embed",
