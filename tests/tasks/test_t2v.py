@@ -1,0 +1,257 @@
+"""The text-to-video task: what it feeds the DiT, what it drops, what it samples."""
+
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import ml_collections as mlc
+import numpy as np
+import optax
+import pytest
+
+from ffa_sora_jax.common.types import Clip, Text
+from ffa_sora_jax.data.text_cache import TextCache
+from ffa_sora_jax.models.bundle import Bundle
+from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
+from ffa_sora_jax.tasks import base, t2v
+
+LENGTH = 6
+VAE = WFVAEConfig(
+    latent_dim=4, base_channels=4, encoder_num_resblocks=1, decoder_num_resblocks=1,
+    encoder_energy_flow_hidden_size=4, decoder_energy_flow_hidden_size=4, use_attention=False,
+    norm_type="layernorm", in_channels=1, scale=(2.0,), shift=(0.5,),
+)  # fmt: skip
+
+
+def make_config(**diffusion):
+    return mlc.ConfigDict(
+        dict(
+            task="t2v",
+            model=dict(
+                num_layers=2, num_attention_heads=2, attention_head_dim=12, in_channels=4,
+                caption_channels=16, sparse1d=False, qk_norm=True, pooled_text=True,
+            ),
+            vae=dict(dir=""),
+            text_encoder=dict(
+                kind="t5", vocab_size=32, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2
+            ),
+            data=dict(text_embeddings=None),
+            diffusion={"schedule": "flow", "prediction": "flow", **diffusion},
+            sample=dict(sampler="flow_euler", num_steps=2, spacing="even", guidance_scale=2.0),
+        )
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def vae():
+    bundle = Bundle.create(WFVAE, VAE)
+    return SimpleNamespace(bundle=bundle, params=bundle.init(jax.random.key(7)))
+
+
+@pytest.fixture(scope="module")
+def clip():
+    rng = np.random.default_rng(np.random.SeedSequence(0))
+    ids = np.array([[5, 6, 1, 0, 0, 0], [7, 8, 9, 10, 1, 0]], np.int32)
+    return Clip(
+        video=rng.uniform(-1, 1, (2, 5, 16, 16, 1)).astype(np.float32),
+        frame_mask=np.ones((2, 5), bool),
+        text=Text(ids=ids, mask=ids > 0),
+        latent=rng.normal(size=(2, 2, 2, 2, 8)).astype(np.float32),
+    )
+
+
+def make_task(vae, **diffusion):
+    task = t2v.create(make_config(**diffusion))
+    task.__dict__["vae"] = vae  # in place of a model folder
+    return task
+
+
+def run_loss(task, clip, seed=0, params=None):
+    params = task.init(jax.random.key(1)) if params is None else params
+    return task.loss("model", params, task.frozen(), jax.random.key(seed), clip, jnp.asarray(0))
+
+
+def spy_on_dit(monkeypatch, task):
+    """Records what the DiT is called with; predicts zero."""
+    calls = []
+
+    def apply(params, x_t, t, text, mask):
+        calls.append((x_t, t, text, mask))
+        return jnp.zeros_like(x_t)
+
+    object.__setattr__(task, "dit", SimpleNamespace(apply=apply, init=task.dit.init))
+    return calls
+
+
+def test_registry_builds_the_task_and_its_two_networks():
+    task = base.create(make_config())
+    params = jax.eval_shape(task.init, jax.random.key(0))
+    assert isinstance(task, t2v.T2V) and task.players == ("model",)
+    assert set(params["model"]) == {"dit", "text_encoder"}
+
+
+def test_loss_of_a_zero_prediction_is_the_power_of_its_target(vae, clip, monkeypatch):
+    """The target of a flow is noise - x0, of power 1 + E[x0^2] on average."""
+    task = make_task(vae, sample_posterior=False)
+    spy_on_dit(monkeypatch, task)
+    big = jax.tree.map(lambda x: np.repeat(x, 64, axis=0), clip)
+    loss, scalars = run_loss(task, big)
+    x0 = (clip.latent[..., :4] - 0.5) * 2.0  # the VAE's shift and scale
+    assert float(loss) == pytest.approx(1 + float((x0**2).mean()), rel=0.05)
+    assert float(scalars["mse"]) == pytest.approx(float(loss))
+
+
+def test_posterior_is_sampled_before_normalisation(vae, clip, monkeypatch):
+    moments = np.zeros((512, 2, 2, 2, 8), np.float32)
+    moments[..., 4:] = np.log(0.25)
+    text = jax.tree.map(lambda x: np.repeat(x[:1], 512, axis=0), clip.text)
+    task = make_task(vae)
+    latent = task._latent(task.frozen(), jax.random.key(0), Clip(None, text=text, latent=moments))
+    assert float(latent.mean()) == pytest.approx(-1.0, abs=0.02)  # (0 - 0.5) * 2
+    assert float(latent.std()) == pytest.approx(1.0, rel=0.02)  # sqrt(0.25) * 2
+    mean = make_task(vae, sample_posterior=False)
+    latent = mean._latent(task.frozen(), jax.random.key(0), Clip(None, text=text, latent=moments))
+    np.testing.assert_allclose(latent, -1.0)
+
+
+def test_video_is_encoded_when_no_latents_are_stored(vae, clip):
+    task = make_task(vae, sample_posterior=False)
+    fresh = clip.replace(latent=None)
+    expected, _ = vae.bundle.apply(vae.params, clip.video, method="encode")
+    latent = task._latent(task.frozen(), jax.random.key(0), fresh)
+    np.testing.assert_allclose(latent, (expected - 0.5) * 2.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.0])
+def test_dropped_reports_become_the_empty_report(vae, clip, monkeypatch, share):
+    task = make_task(vae, text_dropout=share)
+    params = task.init(jax.random.key(1))
+    calls = spy_on_dit(monkeypatch, task)
+    run_loss(task, clip, params=params)
+    _, _, text, mask = calls[0]
+    ids = np.where(share, [[1, 0, 0, 0, 0, 0]] * 2, clip.text.ids)
+    np.testing.assert_array_equal(mask, ids > 0)
+    expected = task.text_encoder.apply(params["model"]["text_encoder"], ids, ids > 0)
+    np.testing.assert_allclose(text, expected, atol=1e-5)
+
+
+def test_dropout_hits_its_share_of_rows(vae, clip, monkeypatch):
+    task = make_task(vae, text_dropout=0.25)
+    calls = spy_on_dit(monkeypatch, task)
+    big = jax.tree.map(lambda x: np.repeat(x, 256, axis=0), clip)
+    run_loss(task, big)
+    dropped = np.asarray(calls[0][3]).sum(1) == 1
+    assert dropped.mean() == pytest.approx(0.25, abs=0.06)
+
+
+def test_loss_falls_when_both_networks_are_trained(vae, clip):
+    task = make_task(vae, text_dropout=0.0, sample_posterior=False)
+    params = task.init(jax.random.key(1))
+    optimizer = optax.adam(3e-3)
+    frozen = task.frozen()
+
+    @jax.jit
+    def step(params, state, key):
+        loss = lambda p: task.loss("model", p, frozen, key, clip, 0)[0]  # noqa: E731
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(grads, state)
+        return optax.apply_updates(params, updates), state, value, grads
+
+    state, values = optimizer.init(params), []
+    for i in range(120):
+        params, state, value, grads = step(params, state, jax.random.key(i))
+        values.append(float(value))
+    assert np.mean(values[-20:]) < 0.7 * np.mean(values[:10])
+    for name in ("dit", "text_encoder"):
+        assert all(np.isfinite(g).all() for g in jax.tree.leaves(grads["model"][name]))
+        assert optax.global_norm(grads["model"][name]) > 0
+
+
+def test_sample_has_the_size_of_the_batch_and_depends_on_the_report(vae, clip):
+    task = make_task(vae)
+    params, frozen = task.init(jax.random.key(1)), task.frozen()
+    sample = jax.jit(lambda clip: task.sample(params, frozen, jax.random.key(2), clip))
+    made = sample(clip)
+    assert made.video.shape == clip.video.shape and made.latent is None
+    assert float(jnp.abs(made.video).max()) <= 1.0
+    np.testing.assert_array_equal(sample(clip).video, made.video)
+    other = clip.replace(text=clip.text.replace(ids=clip.text.ids[::-1], mask=clip.text.mask[::-1]))
+    assert float(jnp.abs(sample(other).video - made.video).max()) > 1e-6
+    from_video = task.sample(params, frozen, jax.random.key(2), clip.replace(latent=None))
+    assert from_video.video.shape == clip.video.shape
+
+
+def test_sampling_denormalises_before_decoding(vae, clip, monkeypatch):
+    """A DiT that always says x0 = 3 must show the decoded latent 3 / 2 + 0.5."""
+    config = make_config(prediction="x0")
+    task = t2v.create(config)
+    task.__dict__["vae"] = vae
+    params = task.init(jax.random.key(1))
+    object.__setattr__(
+        task, "dit", SimpleNamespace(apply=lambda p, x, t, y, m: jnp.full_like(x, 3))
+    )
+    made = task.sample(params, task.frozen(), jax.random.key(2), clip)
+    raw = jnp.full((2, 2, 2, 2, 4), 2.0)
+    expected = jnp.clip(vae.bundle.apply(vae.params, raw, method="decode"), -1, 1)
+    np.testing.assert_allclose(made.video, expected, atol=1e-4)
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A folder that holds the embedding of the empty report, all 9."""
+    cache = TextCache.create(tmp_path, "encoder", LENGTH, "float32")
+    mask = np.arange(LENGTH)[None] < 1
+    cache.write([""], np.where(mask, 1, 0), mask, np.full((1, LENGTH, 16), 9.0, np.float32))
+    config = make_config(text_dropout=1.0)
+    config.text_encoder = dict(kind="stored")
+    config.data.text_embeddings = str(tmp_path)
+    return config
+
+
+def test_stored_embeddings_replace_the_encoder(stored, vae, clip, monkeypatch):
+    task = t2v.create(stored)
+    task.__dict__["vae"] = vae
+    assert set(jax.eval_shape(task.init, jax.random.key(0))["model"]) == {"dit"}
+    embedding = np.full((2, LENGTH, 16), 4.0, np.float32)
+    clip = clip.replace(text=clip.text.replace(embedding=embedding))
+    calls = spy_on_dit(monkeypatch, task)
+    run_loss(task, clip)
+    _, _, text, mask = calls[0]
+    assert float(text[0, 0, 0]) == 9.0 and np.asarray(mask).sum() == 2  # the empty report
+    task.sample(task.init(jax.random.key(1)), task.frozen(), jax.random.key(0), clip)
+    doubled = calls[1][2]  # reports, then empty reports
+    np.testing.assert_array_equal(doubled[:, 0, 0], [4.0, 4.0, 9.0, 9.0])
+
+
+def test_missing_embeddings_are_named(stored, vae, clip):
+    task = t2v.create(stored)
+    task.__dict__["vae"] = vae
+    with pytest.raises(ValueError, match="no stored text embeddings"):
+        run_loss(task, clip)
+
+
+@pytest.mark.parametrize(
+    ("section", "change", "message"),
+    [
+        ("model", {"num_layer": 2}, "Did you mean 'num_layers'"),
+        ("text_encoder", {"kind": "t6"}, "Did you mean 't5'"),
+        ("text_encoder", {"d_modl": 8}, "Did you mean 'd_model'"),
+        ("text_encoder", {"d_model": 24}, "they must be equal"),
+        ("text_encoder", {"kind": "stored"}, "has no settings"),
+        ("diffusion", {"predicton": "v"}, "Did you mean 'prediction'"),
+        ("sample", {"sampler": "flow_eulr"}, "Did you mean 'flow_euler'"),
+        ("sample", {"steps": 3}, "Did you mean"),
+        ("vae", {"path": "x"}, "key of config.vae"),
+    ],
+)
+def test_bad_settings_are_refused(section, change, message):
+    config = make_config()
+    config[section] = {**config[section], **change}
+    with pytest.raises(ValueError, match=message):
+        t2v.create(config)
+
+
+def test_vae_folder_is_needed_only_when_weights_are(clip):
+    task = t2v.create(make_config())
+    with pytest.raises(ValueError, match=r"config\.vae\.dir"):
+        task.frozen()
