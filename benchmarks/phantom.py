@@ -41,7 +41,7 @@ def calibres(frame: np.ndarray) -> np.ndarray:
     other = xx + yy - along
     angle = np.where(along < other, angle, angle + np.pi / 2)
     curved = np.minimum(along, other)
-    rows, cols = np.nonzero((curved < np.percentile(curved[field_of(frame)], 12)))
+    rows, cols = np.nonzero(curved < np.percentile(curved[field_of(frame)], 12))
     inner = (np.minimum(rows, cols) > 20) & (np.maximum(rows, cols) < len(frame) - 20)
     rows, cols = rows[inner], cols[inner]
     nx, ny = np.cos(angle[rows, cols]), np.sin(angle[rows, cols])

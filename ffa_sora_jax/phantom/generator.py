@@ -242,21 +242,26 @@ def _truth(
 
 
 def _lesion_mask(recipe: Sequence[Primitive], scene: Scene, last_s: float) -> np.ndarray:
-    """(h, w) bool what the primitives touch; flow edits count only if nothing else does."""
-    grid = scene.grid
-    mask = np.zeros((grid.size, grid.size), bool)
-    drawn = [p for p in recipe if not isinstance(p, Delay | Slow | Vessel)]
-    for primitive in drawn or recipe:
-        if isinstance(primitive, Grow):
-            sigma = float(grow_sigma(primitive, np.asarray([last_s]))[0])
-            radius = max(1.177 * sigma, 0.6 / grid.px_per_dd)  # half height of a Gaussian
-            for x, y in np.asarray(primitive.centers).reshape(-1, 2):
-                mask |= grid.distance((x, y)) < radius
-        elif isinstance(primitive, Vessel):
-            vessels = scene.vein if primitive.kind == "vein" else scene.artery
-            at = np.stack([grid.x_dd.ravel(), grid.y_dd.ravel()], axis=1)
-            inside = primitive.inside(at).reshape(mask.shape)
-            mask |= inside & (vessels.coverage > COVERED)
-        else:
-            mask |= primitive.mask > HALF * float(primitive.mask.max())
+    """(h, w) bool what was drawn; failing that the edited vessels; failing that the territory."""
+    drawn: list[Primitive] = [p for p in recipe if not isinstance(p, Delay | Slow | Vessel)]
+    edited: list[Primitive] = [p for p in recipe if isinstance(p, Vessel)]
+    mask = np.zeros((scene.grid.size, scene.grid.size), bool)
+    for primitive in drawn or edited or recipe:
+        mask |= _touched(primitive, scene, last_s)
     return mask
+
+
+def _touched(primitive: Primitive, scene: Scene, last_s: float) -> np.ndarray:
+    """(h, w) bool pixels that one primitive changes by more than half of its effect."""
+    grid = scene.grid
+    if isinstance(primitive, Grow):
+        sigma = float(grow_sigma(primitive, np.asarray([last_s]))[0])
+        radius = max(1.177 * sigma, 0.6 / grid.px_per_dd)  # half height of a Gaussian
+        centers = np.asarray(primitive.centers).reshape(-1, 2)
+        return np.any([grid.distance((x, y)) < radius for x, y in centers], axis=0)
+    if isinstance(primitive, Vessel):
+        vessels = scene.vein if primitive.kind == "vein" else scene.artery
+        at = np.stack([grid.x_dd.ravel(), grid.y_dd.ravel()], axis=1)
+        inside = primitive.inside(at).reshape(grid.size, grid.size)
+        return inside & (vessels.coverage > COVERED)
+    return primitive.mask > HALF * float(primitive.mask.max())

@@ -254,8 +254,8 @@ def _disc(
     fibres = np.exp(-np.clip(r - edge, 0, None) / 0.30) * (1 - inside) * np.abs(np.sin(angle))
     early = 0.28 * inside * cup * (1 + 0.30 * streaks) + 0.05 * fibres * (1 + 0.6 * streaks)
     uneven = 1 + 0.35 * smooth_noise(rng, grid.size, 14)
-    rim = np.exp(-(((r - 0.95 * edge) * anatomy.dd_mm / 0.30) ** 2)) * np.clip(uneven, 0.2, 1.8)
-    late = 0.13 * rim + 0.09 * inside
+    rim = np.exp(-(((r - 0.95 * edge) * anatomy.dd_mm / 0.36) ** 2)) * np.clip(uneven, 0.2, 1.8)
+    late = 0.10 * rim + 0.10 * inside
     return early.astype(np.float32), late.astype(np.float32), inside.astype(np.float32)
 
 

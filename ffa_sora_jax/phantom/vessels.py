@@ -297,14 +297,14 @@ def _straighten(xy: np.ndarray, parent: np.ndarray, kept: int) -> np.ndarray:
     """Takes the zigzag of the growth out of all but the first `kept` nodes."""
     for _ in range(2):
         child = np.flatnonzero(parent >= 0)
-        weight = np.bincount(parent[child], minlength=len(xy))
+        weight = np.bincount(parent[child], minlength=len(xy)).astype(np.float64)
         ahead = np.stack(
             [np.bincount(parent[child], xy[child, k], minlength=len(xy)) for k in (0, 1)], axis=1
         )
         inner = np.flatnonzero((weight > 0) & (np.arange(len(xy)) >= kept))
-        ahead = ahead[inner] / weight[inner, None]
+        towards = xy[parent[inner]] + ahead[inner] / weight[inner, None]
         xy = xy.copy()
-        xy[inner] = 0.4 * xy[inner] + 0.3 * (xy[parent[inner]] + ahead)
+        xy[inner] = 0.4 * xy[inner] + 0.3 * towards
     return xy
 
 

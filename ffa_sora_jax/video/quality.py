@@ -36,7 +36,7 @@ def vessel_area_ratio(frame: np.ndarray) -> float:
     size = 512 if min(grey.shape) >= 384 else 256
     if grey.shape != (size, size):
         method = cv2.INTER_AREA if min(grey.shape) > size else cv2.INTER_LINEAR
-        grey = cv2.resize(grey, (size, size), interpolation=method)
+        grey = cv2.resize(grey, (size, size), interpolation=method).astype(np.uint8)
     field = _field(grey)
     if field is None:
         return 0.0
@@ -59,8 +59,8 @@ def _grey(frame: np.ndarray) -> np.ndarray:
 def _field(grey: np.ndarray) -> np.ndarray | None:
     """(h, w) uint8 0/1 field of view less 6 % of its radius, None if there is none."""
     size = grey.shape[0]
-    bright = (cv2.medianBlur(grey, 7) > FIELD_GREY).astype(np.uint8)
-    bright = cv2.morphologyEx(bright, cv2.MORPH_CLOSE, np.ones((25, 25), np.uint8))
+    lit = (cv2.medianBlur(grey, 7) > FIELD_GREY).astype(np.uint8)
+    bright = cv2.morphologyEx(lit, cv2.MORPH_CLOSE, np.ones((25, 25), np.uint8))
     count, labels, stats, _ = cv2.connectedComponentsWithStats(bright)
     if count < 2:
         return None
@@ -117,7 +117,8 @@ def _shifted(image: np.ndarray, shift: np.ndarray) -> np.ndarray:
 
 def _hysteresis(bars: np.ndarray, min_area: int, min_extent: int) -> np.ndarray:
     """(h, w) bool components above LOW that reach HIGH and are long enough to be vessels."""
-    _, labels, stats, _ = cv2.connectedComponentsWithStats((bars > LOW).astype(np.uint8), None, 8)
+    weak = (bars > LOW).astype(np.uint8)
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(weak, connectivity=8)
     strong = np.bincount(labels[bars > HIGH], minlength=len(stats)) > 0
     extent = np.maximum(stats[:, cv2.CC_STAT_WIDTH], stats[:, cv2.CC_STAT_HEIGHT])
     keep = strong & (stats[:, cv2.CC_STAT_AREA] >= min_area) & (extent >= min_extent)
