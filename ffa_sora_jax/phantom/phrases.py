@@ -17,7 +17,7 @@ SYNONYMS: dict[str, tuple[str, ...]] = {
     "HYPER_ADJ": ("hyperfluorescent", "bright", "hyper-fluorescent"),
     "LEAK": ("leakage", "dye leakage", "fluorescence leakage", "fluorescein leakage"),
     "NONPERFUSION": ("non-perfusion", "capillary non-perfusion", "capillary closure"),
-    "NEW_VESSELS": ("new vessels", "neovascular tufts", "neovascularization"),
+    "NEW_VESSELS": ("new vessels", "neovascular tufts"),
     "BLOCK": ("blocked fluorescence", "masked fluorescence", "fluorescence blockage"),
     "LATE": ("in the late phase", "in the late stage", "late"),
     "EARLY": ("in the early phase", "in the early stage", "early"),

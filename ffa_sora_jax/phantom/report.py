@@ -53,6 +53,8 @@ SECTIONS: dict[str, int] = {
     ),
     **dict.fromkeys(("disc_stain", "disc_leak", "nvd"), DISC),
 }
+MAX_WORDS = 80  # a long report leaves out what is normal
+MAX_KEYWORDS = 7
 WIDE = ("all quadrants", "mid-periphery")
 DIABETIC = ("npdr_mild", "npdr_moderate", "npdr_severe", "pdr")
 
@@ -106,7 +108,7 @@ def keywords(exam: Exam, rng: np.random.Generator) -> list[str]:
     for finding in exam.findings:
         if finding.kind in phrases.FINDING_KEYWORDS:
             names.append(str(rng.choice(phrases.FINDING_KEYWORDS[finding.kind])))
-    kept = [name for name in dict.fromkeys(names) if rng.uniform() > 0.1]
+    kept = [name for name in dict.fromkeys(names) if rng.uniform() > 0.1][:MAX_KEYWORDS]
     if rng.uniform() < 0.05:
         kept.append(str(rng.choice(phrases.GENERIC_KEYWORDS)))
     return kept
@@ -114,7 +116,7 @@ def keywords(exam: Exam, rng: np.random.Generator) -> list[str]:
 
 def sentences(exam: Exam, rng: np.random.Generator) -> list[Sentence]:
     """Every statement of the report, in order of section, each tied to its fact."""
-    said = _timing(exam, rng)
+    said: list[Sentence] = []
     for i, finding in enumerate(exam.findings):
         if finding.kind not in SECTIONS:  # delays of the whole circulation: said as timing
             continue
@@ -125,7 +127,15 @@ def sentences(exam: Exam, rng: np.random.Generator) -> list[Sentence]:
         said.append(Sentence(key, _fill(key, rng, facts), SECTIONS[finding.kind], i))
         if finding.values.get("wall_stain"):
             said.append(Sentence("wall_stain", _fill("wall_stain", rng), VESSELS, i))
-    said += _negatives(exam, rng) + _conclusion(exam, rng)
+    if not said:
+        said.append(Sentence("vessels_normal", _fill("vessels_normal", rng), VESSELS))
+    spoken = sum(len(sentence.text.split()) for sentence in said)
+    timing = _timing(exam, rng)
+    for extra in (timing, _negatives(exam, rng), _conclusion(exam, rng)):
+        for sentence in extra:
+            spoken += len(sentence.text.split())
+            if sentence.template == "timing" or spoken <= MAX_WORDS:
+                said.insert(0, sentence) if extra is timing else said.append(sentence)
     return sorted(said, key=lambda s: s.section)
 
 
@@ -161,7 +171,7 @@ def _negatives(exam: Exam, rng: np.random.Generator) -> list[Sentence]:
     elif not regions & set(WIDE) and not vascular:
         true.append(("periphery_normal", MACULA, 0.7))
     if not kinds - {"filling_delay"}:
-        true += [("vessels_normal", VESSELS, 0.5), ("no_leakage", RETINA, 0.6)]
+        true.append(("no_leakage", RETINA, 0.6))
     if not macular and not central_leak:
         true.append(("no_macular_lesion", MACULA, 0.5))
     if not {"disc_stain", "disc_leak", "nvd"} & kinds:
