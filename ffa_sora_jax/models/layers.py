@@ -182,7 +182,9 @@ class ResnetBlock3D(nnx.Module):
         self.norm1, self.norm2 = Norm(cfg, cin), Norm(cfg, cout)
         self.conv1 = CausalConv3D(cfg, cin, cout, rngs=rngs)
         self.conv2 = CausalConv3D(cfg, cout, cout, rngs=rngs)
-        self.nin_shortcut = CausalConv3D(cfg, cin, cout, kernel=1, rngs=rngs) if cin != cout else None
+        self.nin_shortcut = (
+            CausalConv3D(cfg, cin, cout, kernel=1, rngs=rngs) if cin != cout else None
+        )
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
         h = self.conv1(jax.nn.silu(self.norm1(x)), stream)
@@ -256,9 +258,7 @@ class Upsample3D(nnx.Module):
 
     def __init__(self, cfg: LayerConfig, channels: int, *, t_interpolation: str, rngs: nnx.Rngs):
         if t_interpolation not in INTERPOLATIONS:
-            raise ValueError(
-                names.unknown_name("t_interpolation", t_interpolation, INTERPOLATIONS)
-            )
+            raise ValueError(names.unknown_name("t_interpolation", t_interpolation, INTERPOLATIONS))
         self.t_interpolation = t_interpolation
         self.conv = CausalConv3D(cfg, channels, channels, rngs=rngs)
 

@@ -17,7 +17,7 @@ from ffa_sora_jax.common import names
 from ffa_sora_jax.common.types import Array
 
 FORMS = ("auto", "exact", "native")
-WINOGRAD_MIN_CHANNELS = 48  # below this the transforms cost more than they save
+WINOGRAD_MIN_CHANNELS = 16
 WINOGRAD_MIN_WIDTH = 8
 HEADWISE_MIN_LOGITS = 256 * 256  # per head; below this the loop costs more than it saves
 

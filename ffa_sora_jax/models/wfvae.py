@@ -159,9 +159,8 @@ class Encoder(nnx.Module):
         self.mid = _mid(shared, cfg, 2 * width + flow, 4 * width, 4 * width, rngs)
         self.norm_out = layers.Norm(shared, 4 * width)
         self.conv_out = CausalConv3D(shared, 4 * width, 2 * cfg.latent_dim, rngs=rngs)
-        self.linear = None
+        self.linear = _linear(cfg, wavelet.PACKET_BANDS * self.channels, cfg.latent_dim, rngs)
         if cfg.linear_path:
-            self.linear = _dense(wavelet.PACKET_BANDS * self.channels, cfg.latent_dim, rngs)
             _start_at_zero(self.conv_out)
             bias = jnp.zeros((2 * cfg.latent_dim,)).at[cfg.latent_dim :].set(LINEAR_LOGVAR)
             self.conv_out.bias = nnx.Param(bias)
@@ -219,9 +218,8 @@ class Decoder(nnx.Module):
         self.connect_l2 = connect(8 * self.channels)
         self.norm_out = layers.Norm(shared, width)
         self.conv_out = Conv2D(shared, width, 8 * self.channels, rngs=rngs)
-        self.linear = None
+        self.linear = _linear(cfg, cfg.latent_dim, wavelet.PACKET_BANDS * self.channels, rngs)
         if cfg.linear_path:
-            self.linear = _dense(cfg.latent_dim, wavelet.PACKET_BANDS * self.channels, rngs)
             for layer in (self.connect_l1[-1], self.connect_l2[-1], self.conv_out):
                 _start_at_zero(layer)
 
@@ -340,8 +338,8 @@ def _mid(
     ])  # fmt: skip
 
 
-def _dense(cin: int, cout: int, rngs: nnx.Rngs) -> nnx.Linear:
-    return nnx.Linear(cin, cout, rngs=rngs)
+def _linear(cfg: WFVAEConfig, cin: int, cout: int, rngs: nnx.Rngs) -> nnx.Linear | None:
+    return nnx.Linear(cin, cout, rngs=rngs) if cfg.linear_path else None
 
 
 def _start_at_zero(layer: Conv2D | CausalConv3D) -> None:

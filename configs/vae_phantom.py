@@ -1,0 +1,54 @@
+r"""The small VAE that ships with the package, trained on generated angiograms.
+
+Data:     ffa-sora prepare --dataset phantom/64 --data-dir data
+Run:      ffa-sora train --config configs/vae_phantom.py --workdir runs/vae
+Hardware: 2 CPU cores, about 40 minutes; `--config=configs/vae_phantom.py:runlocal` takes a minute.
+Expected: PSNR 29.8 dB at step 0 (plain PCA), above 30 dB at the end (not yet measured).
+"""
+
+import ml_collections as mlc
+
+from configs.common import base, parse_arg
+
+
+def get_config(arg: str = "") -> mlc.ConfigDict:
+    """`runlocal` for a quick look, `res` 64 or 128."""
+    arg = parse_arg(arg, runlocal=False, res=64)
+    config = base()
+    config.task = "vae"
+    config.model = dict(
+        in_channels=1,
+        latent_dim=8 if arg.runlocal else 32,
+        base_channels=8 if arg.runlocal else 16,
+        encoder_num_resblocks=1,
+        decoder_num_resblocks=1,
+        encoder_energy_flow_hidden_size=16,
+        decoder_energy_flow_hidden_size=16,
+        use_attention=False,
+        norm_type="layernorm",
+        t_interpolation="trilinear",
+        linear_path=True,
+        scale=(1.0,),  # PCA whitens the latent
+    )
+    # The flows start at zero beside the linear path, so they are not tied to the input's bands.
+    config.vae = dict(
+        pixel="l1", mse_weight=10.0, detail_weight=0.5, kl_weight=1e-4, wavelet_weight=0.0
+    )
+    config.data = dict(name=f"phantom/{arg.res}", data_dir="data", res=arg.res, num_frames=21)
+    config.optim.update(
+        lr=1.5e-3, schedule="cosine", warmup_steps=20 if arg.runlocal else 100, b2=0.99,
+        final_lr_ratio=0.02, clip_norm=0.0,
+    )  # fmt: skip
+    config.ema.decay = 0.98 if arg.runlocal else 0.995
+    config.train.update(
+        batch_size=2 if arg.runlocal else 4,
+        total_steps=60 if arg.runlocal else 8000,
+        log_steps=10 if arg.runlocal else 50,
+        ckpt_steps=30 if arg.runlocal else 1000,
+        calibration_batches=32 if arg.runlocal else 128,
+    )
+    config.eval.update(
+        steps=30 if arg.runlocal else 1000, batch_size=4, num_batches=4,
+        num_samples=4 if arg.runlocal else 16,
+    )  # fmt: skip
+    return config
