@@ -18,7 +18,7 @@ from ffa_sora_jax.phantom.dye import sample_dye
 from ffa_sora_jax.phantom.lesions import RECIPES
 from ffa_sora_jax.phantom.primitives import Delay, Grow, Primitive, Slow, Vessel
 from ffa_sora_jax.phantom.record import Exam, Finding
-from ffa_sora_jax.phantom.render import Scene, build_scene, grow_sigma, light
+from ffa_sora_jax.phantom.render import Scene, build_scene, grow_sigma, light, window
 from ffa_sora_jax.phantom.report import write_report
 from ffa_sora_jax.phantom.vessels import grow_trees
 
@@ -256,12 +256,21 @@ def _touched(primitive: Primitive, scene: Scene, last_s: float) -> np.ndarray:
     grid = scene.grid
     if isinstance(primitive, Grow):
         sigma = float(grow_sigma(primitive, np.asarray([last_s]))[0])
-        radius = max(1.177 * sigma, 0.6 / grid.px_per_dd)  # half height of a Gaussian
-        centers = np.asarray(primitive.centers).reshape(-1, 2)
-        return np.any([grid.distance((x, y)) < radius for x, y in centers], axis=0)
+        radius = max(1.177 * sigma * grid.px_per_dd, 0.7)  # half height of a Gaussian
+        return _disks(np.asarray(primitive.centers).reshape(-1, 2), radius, grid)
     if isinstance(primitive, Vessel):
         vessels = scene.vein if primitive.kind == "vein" else scene.artery
         at = np.stack([grid.x_dd.ravel(), grid.y_dd.ravel()], axis=1)
         inside = primitive.inside(at).reshape(grid.size, grid.size)
         return inside & (vessels.coverage > COVERED)
     return primitive.mask > HALF * float(primitive.mask.max())
+
+
+def _disks(centers_dd: np.ndarray, radius_px: float, grid: Grid) -> np.ndarray:
+    """(h, w) bool union of disks."""
+    mask = np.zeros((grid.size, grid.size), bool)
+    at = np.arange(grid.size)
+    for col, row in grid.to_px(centers_dd):
+        cols, rows = window(col, radius_px, grid.size), window(row, radius_px, grid.size)
+        mask[rows, cols] |= np.hypot(at[rows, None] - row, at[cols] - col) < radius_px
+    return mask

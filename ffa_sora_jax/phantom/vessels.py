@@ -381,7 +381,9 @@ def edit_tree(tree: Tree, edit: Vessel, anatomy: Anatomy) -> Tree:
         # a wave is 9 widths long, but no shorter than two growth steps
         turns = lengths / np.maximum(9 * 2 * radius, 0.45)
         phase = from_root(2 * math.pi * turns, tree.parent)
-        wave = np.where(inside, edit.tortuosity_widths * 2 * radius, wave)
+        uneven = 0.7 + 0.3 * np.sin(0.37 * phase + 1.0)  # no two bends of a vein are alike
+        wave = np.where(inside, uneven * edit.tortuosity_widths * 2 * radius, wave)
+        phase = phase + 0.9 * np.sin(0.45 * phase)
     if edit.beading:
         beads = from_root(2 * math.pi * lengths / np.maximum(6 * 2 * radius, 0.45), tree.parent)
         radius = np.where(inside, radius * (1 + edit.beading * np.sin(beads)), radius)
