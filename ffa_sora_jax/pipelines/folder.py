@@ -16,7 +16,11 @@ from ffa_sora_jax.common.names import check_keys
 from ffa_sora_jax.diffusion.guidance import Guidance
 from ffa_sora_jax.diffusion.sampler import Sampler
 
-PARTS = ("vae", "transformer", "text_encoder")
+PARTS = {  # folder name: the classes that it may hold
+    "vae": ("WFVAEModel",),
+    "transformer": ("OpenSoraT2V_v1_3",),
+    "text_encoder": ("T5EncoderModel", "MT5EncoderModel"),
+}
 INDEX = "model_index.json"
 SAMPLING = "scheduler/scheduler_config.json"
 _INDEX_CLASS = "TextToVideo"

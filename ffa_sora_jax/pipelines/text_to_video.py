@@ -45,9 +45,13 @@ class TextToVideo:
     def __init__(
         self, parts: dict[str, Pretrained], tokenizer: Tokenizer, sampling: SamplingConfig
     ):
-        missing = sorted(set(folders.PARTS) - set(parts))
-        if missing:
-            raise ValueError(f"A pipeline needs {', '.join(folders.PARTS)}; missing: {missing}.")
+        for name, classes in folders.PARTS.items():
+            if name not in parts:
+                raise ValueError(f"A pipeline needs {', '.join(folders.PARTS)}; missing: {name}.")
+            if (given := parts[name].class_name) not in classes:
+                raise ValueError(
+                    f"{name} is of class {given!r}; this pipeline takes {', '.join(classes)}."
+                )
         self.parts = parts
         self.tokenizer = tokenizer
         self.sampling = sampling
