@@ -238,9 +238,11 @@ class _Growth:
     """The growing node list of one tree."""
 
     def __init__(
-        self, xy: np.ndarray, parent: np.ndarray, heading: np.ndarray, disc: np.ndarray
+        self, xy: np.ndarray, parent: np.ndarray, heading: np.ndarray, anatomy: Anatomy
     ) -> None:
-        self.xy, self.parent, self.heading, self.disc = xy, parent, heading, disc
+        self.xy, self.parent, self.heading = xy, parent, heading
+        self.disc = np.asarray(anatomy.disc_center_dd) * anatomy.dd_mm
+        self.forbidden = 1.2 * anatomy.faz_radius_dd * anatomy.dd_mm
         self.children = np.bincount(parent[parent >= 0], minlength=len(xy))
 
     def step(
@@ -266,6 +268,7 @@ class _Growth:
         ok = tree.query(new, distance_upper_bound=0.45 * length)[0] > 0.45 * length
         # nothing crosses the horizontal raphe temporal to the fovea
         ok &= (new[:, 0] > -0.3) | (new[:, 1] * self.xy[nodes, 1] > 0)
+        ok &= np.hypot(new[:, 0], new[:, 1]) > self.forbidden
         self._append(new[ok], nodes[ok], heading[ok])
         return sinks, bool(ok.any())
 
@@ -283,7 +286,7 @@ def _grow(
     trunk: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Fills the field from the trunks; returns node positions and parents."""
-    growth = _Growth(*trunk, np.asarray(anatomy.disc_center_dd) * anatomy.dd_mm)
+    growth = _Growth(*trunk, anatomy)
     for count, length, kill, reach, faz_factor in PASSES:
         sinks = _attractors(rng, anatomy, count, faz_factor)
         for _ in range(MAX_STEPS):
@@ -373,7 +376,9 @@ def grow_trees(rng: np.random.Generator, anatomy: Anatomy) -> tuple[Tree, Tree]:
 
 def edit_tree(tree: Tree, edit: Vessel, anatomy: Anatomy) -> Tree:
     """Applies one calibre, waviness, beading or wall edit to the nodes inside its territory."""
-    inside = edit.inside(tree.xy_mm / anatomy.dd_mm) & (tree.kind == edit.kind)
+    if tree.kind != edit.kind:
+        return tree
+    inside = edit.inside(tree.xy_mm / anatomy.dd_mm)
     radius = np.where(inside, tree.radius_mm * edit.radius_factor, tree.radius_mm)
     lengths = segment_lengths(tree.xy_mm, tree.parent)
     wave, phase = tree.wave_mm, tree.phase
