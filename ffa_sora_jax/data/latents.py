@@ -126,7 +126,8 @@ class LatentWriter:
         Raises:
           ValueError: a moment is not finite, or too large for float16.
         """
-        stored = moments.astype(np.float16)
+        with np.errstate(over="ignore"):  # refused in words below
+            stored = moments.astype(np.float16)
         if not np.isfinite(stored).all():
             raise ValueError(
                 f"Latents of {split} clips {examples.start}..{examples.stop - 1} are not finite "

@@ -112,7 +112,8 @@ class TextCache:
             or not (mask == (np.arange(self.length) < counts[:, None])).all()
         ):
             raise ValueError(f"Tokens must be left-aligned and padded to {self.length}.")
-        rows = embeddings[mask].astype(self.dtype)  # (tokens, d)
+        with np.errstate(over="ignore"):  # refused in words below
+            rows = embeddings[mask].astype(self.dtype)  # (tokens, d)
         if not np.isfinite(rows).all():
             raise ValueError(f"Embeddings are not finite in {self.dtype}.")
         number = self._num_shards

@@ -32,12 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--text-encoder", type=Path, required=True, help="T5 or mT5 model folder")
     parser.add_argument("--tokenizer", type=Path, help="default: the one that ships")
     parser.add_argument("--output", type=Path, required=True, help="folder for the embeddings")
-    parser.add_argument(
-        "--length", type=int, default=256, help="tokens per text (data.text_length)"
-    )
-    parser.add_argument(
-        "--mirror", action="store_true", help="also of mirrored reports (data.flip)"
-    )
+    parser.add_argument("--length", type=int, default=256, help="tokens per text, as in training")
+    parser.add_argument("--truncate", action="store_true", help="cut longer texts, do not refuse")
+    parser.add_argument("--mirror", action="store_true", help="also mirrored reports (data.flip)")
     parser.add_argument("--batch-size", type=int, default=8, help="texts encoded at a time")
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="as stored")
 
