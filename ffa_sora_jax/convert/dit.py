@@ -100,9 +100,7 @@ def read_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]
 
 def write_config(cfg: DiTConfig) -> dict[str, Any]:
     """The content of config.json; options beyond the reference only where they are set."""
-    written = config_json.write_fields(
-        cfg, renamed=_RENAMED, extras=_EXTRAS, hidden=_HIDDEN
-    )
+    written = config_json.write_fields(cfg, renamed=_RENAMED, extras=_EXTRAS, hidden=_HIDDEN)
     if not cfg.inpaint:
         del written["vae_scale_factor_t"]
     return {

@@ -197,7 +197,7 @@ def summary(rules: Iterable[Rule], state_dict: Mapping[str, np.ndarray], params:
 
 @functools.cache
 def _target_regex(template: str) -> re.Pattern[str]:
-    """"a/{path}/kernel" or "list/*/bias" as a regular expression with named groups."""
+    """A template such as "a/{path}/kernel" or "list/*/bias" as a regular expression."""
     regex = ""
     for part in re.split(r"(\{\w+\}|\*)", template):
         if part.startswith("{"):
@@ -218,7 +218,7 @@ def _source_keys(rule: Rule, match: re.Match[str], shape: tuple[int, ...]) -> tu
     layers = tuple(range(shape[0])) if rule.layers is None else rule.layers
     if len(layers) != shape[0]:
         raise ValueError(
-            f"{match.string!r} stacks {shape[0]} layers, but its rule names {len(layers)}: {layers}."
+            f"{match.string!r} stacks {shape[0]} layers, its rule names {len(layers)}: {layers}."
         )
     return tuple(key.replace("*", str(layer)) for layer in layers)
 

@@ -75,9 +75,9 @@ class Pretrained:
         """First 16 hexadecimal digits of a SHA-256 over every parameter's path, dtype and bytes."""
         digest = hashlib.sha256()
         for path, leaf in sorted(tree.flatten(self.params).items()):
-            array = np.ascontiguousarray(leaf)
+            array = np.asarray(leaf)
             digest.update(f"{path} {array.dtype} {array.shape}".encode())
-            digest.update(array.reshape(-1).view(np.uint8))
+            digest.update(safetensors_io.raw_bytes(array))
         return digest.hexdigest()[:16]
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:

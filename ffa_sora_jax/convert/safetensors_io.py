@@ -58,9 +58,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         entry = self._tensors[key]
         begin, _ = entry["data_offsets"]
         dtype, shape = DTYPES[entry["dtype"]], tuple(entry["shape"])
-        flat = np.frombuffer(
-            self._bytes, dtype, count=math.prod(shape), offset=self._start + begin
-        )
+        flat = np.frombuffer(self._bytes, dtype, count=math.prod(shape), offset=self._start + begin)
         return flat.reshape(shape)
 
     def __iter__(self) -> Iterator[str]:
@@ -151,7 +149,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
         header[key] = {
             "dtype": _NAMES[array.dtype], "shape": list(array.shape), "data_offsets": data_offsets,
         }  # fmt: skip
-        digest.update(_raw(array))
+        digest.update(raw_bytes(array))
         offset += array.nbytes
     header["__metadata__"] = {"format": "pt", SHA_KEY: digest.hexdigest()}
     text = json.dumps(header, separators=(",", ":")).encode()
@@ -159,7 +157,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, np.ndarray]) -> None:
     with path.open("wb") as file:
         file.write(len(text).to_bytes(8, "little") + text)
         for key in order:
-            file.write(_raw(tensors[key]))
+            file.write(raw_bytes(tensors[key]))
 
 
 def write_sharded(
@@ -193,8 +191,9 @@ def _groups(tensors: Mapping[str, np.ndarray], max_bytes: int) -> list[list[str]
     return groups
 
 
-def _raw(array: np.ndarray) -> memoryview:
-    return memoryview(np.ascontiguousarray(array).reshape(-1).view(np.uint8))
+def raw_bytes(array: np.ndarray) -> memoryview:
+    """The bytes of an array in C order, without a copy where it is contiguous."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 def _corrupt(path: Path, why: str) -> str:

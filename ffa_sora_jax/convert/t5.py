@@ -17,6 +17,7 @@ _ABSENT = {"T5": {"feed_forward_proj": "relu"}, "MT5": {"feed_forward_proj": "ga
 _HIDDEN = ("dtype",)
 _MODEL_TYPE = {"T5": "t5", "MT5": "mt5"}
 _DECODER = ("decoder.", "lm_head.")
+_TIED = ("encoder.embed_tokens.weight",)
 _BLOCK = "encoder.block.*.layer"
 _BIAS = "encoder.block.0.layer.0.SelfAttention.relative_attention_bias.weight"
 
@@ -25,7 +26,7 @@ def rules(cfg: T5Config) -> tuple[Rule, ...]:
     """The table of one encoder; its layers are stacked."""
     del cfg
     return (
-        Rule("shared.weight", "shared/embedding", "embed", aliases=("encoder.embed_tokens.weight",)),
+        Rule("shared.weight", "shared/embedding", "embed", aliases=_TIED),
         Rule(_BIAS, "relative_attention_bias/embedding", "embed"),
         Rule("encoder.final_layer_norm.weight", "final_norm/scale"),
         Rule(f"{_BLOCK}.0.layer_norm.weight", "layers/attention_norm/scale"),

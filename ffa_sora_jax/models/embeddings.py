@@ -6,14 +6,16 @@ n video tokens, numbered t-major, then h, then w.
 
 import functools
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import nnx
+from jax import Array
 
-from ffa_sora_jax.common.types import Array
+from ffa_sora_jax.common import names
 
 TIME_WIDTH = 256
 MAX_PERIOD = 10_000.0
@@ -36,7 +38,7 @@ def dense(
     )  # fmt: skip
 
 
-def sinusoid(t: Array, width: int = TIME_WIDTH) -> jax.Array:
+def sinusoid(t: Array, width: int = TIME_WIDTH) -> Array:
     """Float32 features of times (b,) on the scale 0 .. 1000: (b, width), cosines then sines."""
     half = width // 2
     frequencies = np.exp(-math.log(MAX_PERIOD) * np.arange(half, dtype=np.float64) / half)
@@ -54,7 +56,9 @@ def unpatchify(tokens: Array, grid: tuple[int, int, int], patch: int) -> Array:
 class PatchEmbed(nnx.Module):
     """A convolution per frame whose window is its stride: (b, t, h, w, c) -> (b, n, d)."""
 
-    def __init__(self, channels: int, width: int, patch: int, *, init: str, dtype: str, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, width: int, patch: int, *, init: str, dtype: str, rngs: nnx.Rngs
+    ):
         fan_in = patch * patch * channels
         kernel_init, bias_init = _initializers(init, fan_in)
         kernel = kernel_init(rngs.params(), (fan_in, width), jnp.float32)
@@ -63,6 +67,7 @@ class PatchEmbed(nnx.Module):
         self.patch, self.dtype = patch, dtype
 
     def __call__(self, x: Array) -> Array:
+        """(b, t, h, w, c) -> (b, n, d); h and w are multiples of the patch."""
         pattern = "b t (h p) (w q) c -> b (t h w) (p q c)"
         x = rearrange(x, pattern, p=self.patch, q=self.patch).astype(self.dtype)
         kernel = rearrange(self.kernel[...], "p q c d -> (p q c) d").astype(self.dtype)
@@ -70,14 +75,17 @@ class PatchEmbed(nnx.Module):
 
 
 class ConditionEmbed(nnx.Module):
-    """Patches of an extra input, added to the video's tokens through a layer that starts at zero."""
+    """Patches of an extra input, to be added to the video's tokens; starts at zero."""
 
-    def __init__(self, channels: int, width: int, patch: int, *, init: str, dtype: str, rngs: nnx.Rngs):
+    def __init__(
+        self, channels: int, width: int, patch: int, *, init: str, dtype: str, rngs: nnx.Rngs
+    ):
         self.proj = PatchEmbed(channels, width, patch, init=init, dtype=dtype, rngs=rngs)
         self.linear = dense(width, width, init="zeros", dtype=dtype, rngs=rngs, use_bias=False)
 
     def __call__(self, x: Array) -> Array:
-        return self.linear(self.proj(x))  # (b, n, d)
+        """(b, t, h, w, c) -> (b, n, d)."""
+        return self.linear(self.proj(x))
 
 
 class AdaLNSingle(nnx.Module):
@@ -105,17 +113,18 @@ class CaptionProjection(nnx.Module):
         self.linear_2 = dense(width, width, init=init, dtype=dtype, rngs=rngs)
 
     def __call__(self, text: Array) -> Array:
+        """(b, l, text width) -> (b, l, d)."""
         return self.linear_2(jax.nn.gelu(self.linear_1(text), approximate=True))
 
 
-def _initializers(init: str, fan_in: int) -> tuple[nnx.initializers.Initializer, ...]:
+def _initializers(init: str, fan_in: int) -> tuple[Any, Any]:
     zeros = nnx.initializers.zeros_init()
     if init == "zeros":
         return zeros, zeros
     if init == "xavier":
         return nnx.initializers.xavier_uniform(), zeros
     if init != "torch":
-        raise ValueError(f"Unknown initialisation {init!r}. Allowed: {', '.join(INITS)}.")
+        raise ValueError(names.unknown_name("initialisation", init, INITS))
     bound = fan_in**-0.5
 
     def uniform(key: Array, shape: tuple[int, ...], dtype: jnp.dtype, **_: object) -> Array:

@@ -12,9 +12,9 @@ Axes: b batch, t frames, h w space, i input channels, o output channels.
 import jax
 import jax.numpy as jnp
 from einops import rearrange
+from jax import Array
 
 from ffa_sora_jax.common import names
-from ffa_sora_jax.common.types import Array
 
 FORMS = ("auto", "exact", "native")
 WINOGRAD_MIN_CHANNELS = 16
@@ -121,12 +121,12 @@ def _headwise_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax
         bias = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
 
     def one(pair: tuple[jax.Array, ...]) -> jax.Array:
-        index, *qkv = pair
+        index, q, k, v = pair
         if bias is None:
-            return _dense_attention(*qkv, None)
+            return _dense_attention(q, k, v, None)
         sample = index // heads if bias.shape[0] > 1 else 0
         head = index % heads if bias.shape[1] > 1 else 0
-        return _dense_attention(*qkv, bias[sample, head])
+        return _dense_attention(q, k, v, bias[sample, head])
 
     y = jax.lax.map(one, (jnp.arange(b * heads), *flat))
     return rearrange(y, "(b heads) n d -> b heads n d", b=b)

@@ -7,8 +7,7 @@ plain grid indices from 0 on every axis, whatever the resolution of the video.
 
 import numpy as np
 from einops import rearrange
-
-from ffa_sora_jax.common.types import Array
+from jax import Array
 
 BASE = 10_000.0
 AXES = 3
@@ -25,7 +24,7 @@ def check_head_width(width: int) -> None:
 
 
 def tables(
-    grid: tuple[int, int, int], head_width: int, scales: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    grid: tuple[int, int, int], head_width: int, scales: tuple[float, ...] = (1.0, 1.0, 1.0)
 ) -> tuple[np.ndarray, np.ndarray]:
     """Cosines and sines of every token's angles.
 
@@ -46,7 +45,7 @@ def tables(
     return np.cos(angles), np.sin(angles)
 
 
-def rotate(x: Array, cos: Array, sin: Array) -> Array:
+def rotate(x: Array, cos: Array | np.ndarray, sin: Array | np.ndarray) -> Array:
     """Turns queries or keys (b, n, heads, d) by the angles of `tables`, in the dtype of `x`."""
     u = rearrange(x, "b n heads (third half w) -> half b n heads third w", third=AXES, half=2)
     cos, sin = cos[:, None].astype(x.dtype), sin[:, None].astype(x.dtype)  # (n, 1, 3, w)

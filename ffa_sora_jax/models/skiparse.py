@@ -12,9 +12,9 @@ sub-sequences lie beside the batch: (b, l, ...) becomes (n b, p / n, ...), sub-s
 
 import jax.numpy as jnp
 from einops import rearrange
+from jax import Array
 
 from ffa_sora_jax.common import names
-from ffa_sora_jax.common.types import Array
 
 KINDS = ("single", "group")
 _PATTERNS = {

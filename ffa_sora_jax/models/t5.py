@@ -20,9 +20,10 @@ import jax.numpy as jnp
 import numpy as np
 from einops import rearrange
 from flax import nnx
+from jax import Array
 
 from ffa_sora_jax.common import names
-from ffa_sora_jax.common.types import Array, check_shape
+from ffa_sora_jax.common.types import check_shape
 from ffa_sora_jax.models import ops
 
 FEED_FORWARDS = ("gated-gelu", "relu")
@@ -97,6 +98,7 @@ class RMSNorm(nnx.Module):
         self.eps = cfg.layer_norm_epsilon
 
     def __call__(self, x: Array) -> Array:
+        """(..., d) -> (..., d) float32."""
         x = x.astype(jnp.float32)
         return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps) * self.scale[...]
 
@@ -138,6 +140,7 @@ class FeedForward(nnx.Module):
         self.wo = dense(cfg.d_ff, cfg.d_model, std=cfg.d_ff**-0.5)
 
     def __call__(self, x: Array) -> Array:
+        """(b, l, d) -> (b, l, d)."""
         if self.is_gated:
             return self.wo(jax.nn.gelu(self.wi_0(x), approximate=True) * self.wi_1(x))
         return self.wo(jax.nn.relu(self.wi(x)))
@@ -164,9 +167,7 @@ class T5Encoder(nnx.Module):
     def __init__(self, cfg: T5Config, *, rngs: nnx.Rngs):
         self.cfg = cfg
         normal = nnx.initializers.normal
-        self.shared = nnx.Embed(
-            cfg.vocab_size, cfg.d_model, embedding_init=normal(1.0), rngs=rngs
-        )
+        self.shared = nnx.Embed(cfg.vocab_size, cfg.d_model, embedding_init=normal(1.0), rngs=rngs)
         self.relative_attention_bias = nnx.Embed(
             cfg.relative_attention_num_buckets, cfg.num_heads,
             embedding_init=normal(cfg.d_model**-0.5), rngs=rngs,
