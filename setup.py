@@ -20,7 +20,7 @@ setup(
     license="Apache-2.0",
     python_requires=">=3.11",
     packages=find_packages(include=["ffa_sora_jax*", "tfds_ffa*", "configs*"]),
-    package_data={"ffa_sora_jax": ["assets/**/*"], "tfds_ffa": ["**/*.md", "**/*.txt"]},
+    package_data={"ffa_sora_jax": ["assets/**/*"], "tfds_ffa": ["**/*.md", "**/*.txt", "**/*.bib"]},
     install_requires=[
         "absl-py",
         "array_record",
