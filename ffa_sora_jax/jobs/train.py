@@ -10,6 +10,7 @@ launchers answer by repeating the command.
 import argparse
 import importlib
 import importlib.metadata
+import logging as std_logging
 import platform
 import signal
 import sys
@@ -59,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
     prepared = loop.prepare(task, config)
     _describe(prepared, quiet=args.quiet)
     source, eval_source = _open_data(config)
+    if source.latents is not None:  # made by the very weights that will decode them
+        source.latents.check_vae(getattr(task, "vae").fingerprint)  # noqa: B009
     stop = StopSignals()
     try:
         state = loop.train(
@@ -98,13 +101,14 @@ class StopSignals:
 
 def _open_data(config: Mapping[str, Any]) -> tuple[Any, Any]:
     pipeline = importlib.import_module("ffa_sora_jax.data.pipeline")
+    data = pipeline.DataConfig.read(config["data"])
     place = dict(process_index=jax.process_index(), process_count=jax.process_count())
     source = pipeline.make_source(
-        config["data"], config["data"]["split"], config["train"]["batch_size"], config["seed"],
+        config["data"], data.split, config["train"]["batch_size"], config["seed"],
         **place,
     )  # fmt: skip
     eval_source = pipeline.make_source(
-        config["data"], config["data"]["eval_split"], config["eval"]["batch_size"], config["seed"],
+        config["data"], data.eval_split, config["eval"]["batch_size"], config["seed"],
         shuffle=False, with_video=True, **place,
     )  # fmt: skip
     return source, eval_source
@@ -145,6 +149,13 @@ def _version(package: str) -> str:
 
 
 def _start_logging() -> None:
+    """Our own messages to standard error, and only the warnings of libraries."""
     logging.set_verbosity(logging.INFO)
     logging.use_absl_handler()
-    logging.get_absl_handler().python_handler.stream = sys.stderr
+    handler = logging.get_absl_handler()
+    handler.python_handler.stream = sys.stderr
+    handler.setFormatter(std_logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    ours = str(Path(__file__).parents[1])
+    handler.addFilter(
+        lambda record: record.levelno >= std_logging.WARNING or record.pathname.startswith(ours)
+    )

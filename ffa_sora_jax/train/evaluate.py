@@ -108,19 +108,24 @@ class Evaluator:
                 pair = (Clip(video=_to_float(made[None])), Clip(video=_to_float(real[None])))
                 state = update(state, *pair)
             scalars |= metric.compute(state)
-        examples = getattr(self._source, "examples", None)
+        infos = self._infos(len(samples))
         for name in self._readouts:
-            infos = None if examples is None else [examples[i] for i in range(len(samples))]
             scalars |= READOUTS[name](samples, references, infos)
         return scalars
+
+    def _infos(self, count: int) -> list[Any] | None:
+        """What is known of the first clips: validation batches are in the order of the split."""
+        examples = getattr(self._source, "examples", None)
+        return None if examples is None else [examples[i % len(examples)] for i in range(count)]
 
     def _show(self, step: int, samples: np.ndarray, references: np.ndarray) -> None:
         """Real clip and sample, one above the other as sheets, side by side as a video."""
         sheet = importlib.import_module("ffa_sora_jax.video.sheet").contact_sheet
-        examples = getattr(self._source, "examples", None)
-        for index in range(min(self._config["num_sheets"], len(samples))):
+        count = min(self._config["num_sheets"], len(samples))
+        infos = self._infos(count)
+        for index in range(count):
             real, made = references[index], samples[index]
-            times = None if examples is None else examples[index].times_s
+            times = None if infos is None else infos[index].times_s
             both = np.concatenate([sheet(real, times_s=times), sheet(made, times_s=times)])
             self._writer.write_images(step, {f"sheet/{index}": both})
             self._writer.write_videos(step, {f"video/{index}": np.concatenate([real, made], 2)})

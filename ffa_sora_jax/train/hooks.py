@@ -92,7 +92,8 @@ class StepInfo:
       stopping: the run ends early, after this step.
       window: scalars since the last log line.
       data_s: seconds spent waiting for batches since the last log line.
-      aside_s: seconds spent in evaluation and saving since the last log line.
+      aside_s: seconds spent compiling, evaluating and saving since the last log line.
+      compiled: players whose step has run once.
     """
 
     total_steps: int
@@ -101,6 +102,7 @@ class StepInfo:
     stopping: bool = False
     data_s: float = 0.0
     aside_s: float = 0.0
+    compiled: set[str] = dataclasses.field(default_factory=set)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -32,7 +32,7 @@ from ffa_sora_jax.train import state as state_lib
 from ffa_sora_jax.train.evaluate import EvalHook, Evaluator
 from ffa_sora_jax.train.optimizer import make_optimizer
 from ffa_sora_jax.train.state import TrainState
-from ffa_sora_jax.train.step import make_step, put_clip
+from ffa_sora_jax.train.step import StepFn, make_step, put_clip
 from ffa_sora_jax.train.writer import MetricWriter, NullWriter
 
 CONFIG_FILE = "config.json"
@@ -118,7 +118,7 @@ def train(
             clip = put_clip(next(batches), run.mesh)
             info.data_s += time.monotonic() - waited
             player = task.player(info.step)
-            state, scalars = steps[player](state, frozen, root, clip)
+            state, scalars = _call(steps[player], player, info, state, frozen, root, clip)
             info.step += 1
             info.window.add(info.step, player, scalars)
             info.stopping = _agreed(stop() or _out_of_time(config, began), info.step)
@@ -155,6 +155,18 @@ def prepare(task: Task, config: Mapping[str, Any], mesh: Mesh | None = None) -> 
         abstract=abstract,
         shardings=state_lib.state_shardings(abstract, config["mesh"]["rules"], mesh),
     )
+
+
+def _call(step: StepFn, player: str, info: hooks_lib.StepInfo, *args: Any) -> Any:
+    """One step; the first one of a player compiles, which counts as time aside."""
+    if player in info.compiled:
+        return step(*args)
+    with info.aside():
+        start = time.monotonic()
+        result = jax.block_until_ready(step(*args))
+        logging.info("First step of %s, compiling: %.1f s", player, time.monotonic() - start)
+    info.compiled.add(player)
+    return result
 
 
 def _begin(
@@ -198,7 +210,9 @@ def _make_hooks(
         evaluator = Evaluator(run.task, run.config, eval_source, run.mesh, writer)
         hook = EvalHook(run.config["eval"]["steps"], evaluator, frozen)
         hooks.append(hook)
-        if info.step == 0:  # the start of the curve, and an early test that sampling fits
+        if (
+            info.step == 0 and hook.every > 0
+        ):  # the start of the curve, and an early test that sampling fits
             hook(state, info)
             info.aside_s = 0.0
     hooks.append(hooks_lib.CheckpointHook(train_config["ckpt_steps"], checkpoints, meta))

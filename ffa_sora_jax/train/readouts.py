@@ -1,8 +1,9 @@
-"""Read-outs of samples that only phantoms allow: is the disc on the right side, in what order do
-vessels fill. Each one compares what is seen in a sample with what the exam says.
+"""Read-outs of samples that only phantoms allow: is the disc on the side that the report names, do
+arteries fill before veins, does the dye fade. The same is asked of the real clips, as a control:
+what the read-out misses there is its own error.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,25 +12,57 @@ import numpy as np
 def laterality(
     samples: np.ndarray, references: np.ndarray, infos: Sequence[Any] | None
 ) -> dict[str, float]:
-    """Share of samples that show the eye of the report.
+    """Share of clips that show the eye of the report.
 
     Args:
       samples: (n, t, h, w, c) uint8.
       references: the real clips of the same reports; they tell the eye where `infos` is None.
       infos: what is known of the real clips: `.eye`, `.times_s`.
+
+    Returns:
+      "laterality" of the samples and "laterality_real" of the real clips.
     """
     from ffa_sora_jax.phantom import oracle  # needs cv2, which a bare GPU image may lack
 
-    wanted = (
-        [oracle.laterality(_gray(clip)) for clip in references]
-        if infos is None
-        else [info.eye for info in infos]
-    )
-    seen = [oracle.laterality(_gray(clip)) for clip in samples]
-    return {"laterality": float(np.mean([a == b for a, b in zip(seen, wanted, strict=True)]))}
+    made, real = ([oracle.laterality(_gray(x)) for x in clips] for clips in (samples, references))
+    wanted = real if infos is None else [info.eye for info in infos]
+    return {
+        "laterality": _share(a == b for a, b in zip(made, wanted, strict=True)),
+        "laterality_real": _share(a == b for a, b in zip(real, wanted, strict=True)),
+    }
 
 
-READOUTS: dict[str, Callable[..., dict[str, float]]] = {"laterality": laterality}
+def phases(
+    samples: np.ndarray, references: np.ndarray, infos: Sequence[Any] | None
+) -> dict[str, float]:
+    """Shares of clips in which arteries fill before veins, and in which vessels fade at the end.
+
+    Returns:
+      "arteries_first" and "fades" of the samples, and both with "_real" of the real clips.
+
+    Raises:
+      ValueError: the data carry no frame times.
+    """
+    from ffa_sora_jax.phantom import oracle
+
+    if infos is None:
+        raise ValueError("eval.metrics has 'phases', which needs data with frame times.")
+    scores: dict[str, float] = {}
+    for suffix, clips in (("", samples), ("_real", references)):
+        orders = [
+            oracle.phase_order(_gray(clip), info.times_s)
+            for clip, info in zip(clips, infos, strict=True)
+        ]
+        scores["arteries_first" + suffix] = _share(order.arteries_first for order in orders)
+        scores["fades" + suffix] = _share(order.fades for order in orders)
+    return scores
+
+
+READOUTS: dict[str, Callable[..., dict[str, float]]] = {"laterality": laterality, "phases": phases}
+
+
+def _share(hits: Iterable[bool]) -> float:
+    return float(np.mean(list(hits)))
 
 
 def _gray(clip: np.ndarray) -> np.ndarray:
