@@ -6,8 +6,8 @@ Prepare:  ffa-sora prepare latents --data-dir data --dataset hospital/512 --vae 
             --text-encoder weights/mt5-xxl --output data/text512
 Run:      ffa-sora train --config configs/t2v_ffa_sora.py --workdir runs/ffa_sora
 Hardware: parameters, moments and averages are sharded over all devices (axis fsdp): 44 GB of
-          state and the gradients, so 8 chips of 16 GB or more. `:runlocal` is the same recipe with a
-          tiny transformer on phantoms.
+          state and the gradients, so 8 chips of 16 GB or more. `:runlocal` is the same recipe
+          with a tiny transformer on phantoms.
 Expected: not yet measured.
 
 The paper names neither optimizer nor schedule; these are Open-Sora Plan's: v-prediction, zero
@@ -23,33 +23,33 @@ from configs import common
 
 def get_config(arg: str = "") -> mlc.ConfigDict:
     """The config; `arg` may be "runlocal"."""
-    arg = common.parse_arg(arg, runlocal=False)
+    args = common.parse_arg(arg, runlocal=False)
     config = common.base()
     config.task = "t2v"
     config.model = dict(
-        num_layers=4 if arg.runlocal else 32,
-        num_attention_heads=2 if arg.runlocal else 24,
-        attention_head_dim=24 if arg.runlocal else 96,
+        num_layers=4 if args.runlocal else 32,
+        num_attention_heads=2 if args.runlocal else 24,
+        attention_head_dim=24 if args.runlocal else 96,
         in_channels=8,
-        caption_channels=64 if arg.runlocal else 4096,
+        caption_channels=64 if args.runlocal else 4096,
         patch_size=2,
         sparse1d=True,
         sparse_n=4,
-        remat="none" if arg.runlocal else "block",
-        dtype="float32" if arg.runlocal else "bfloat16",
+        remat="none" if args.runlocal else "block",
+        dtype="float32" if args.runlocal else "bfloat16",
     )
     config.vae.dir = "weights/vae"
     config.text_encoder = dict(kind="stored")  # mT5-XXL, 512 tokens, padded
     config.data = dict(
-        name="phantom/64" if arg.runlocal else "hospital/512",
+        name="phantom/64" if args.runlocal else "hospital/512",
         data_dir="data",
         split="train",
         eval_split="validation",
-        res=64 if arg.runlocal else 512,
+        res=64 if args.runlocal else 512,
         flip=False,
         text_length=512,
-        latents="data/latents64" if arg.runlocal else "data/latents512",
-        text_embeddings="data/text64" if arg.runlocal else "data/text512",
+        latents="data/latents64" if args.runlocal else "data/latents512",
+        text_embeddings="data/text64" if args.runlocal else "data/text512",
     )
     config.diffusion = dict(
         schedule="linear_zero_snr",
@@ -68,19 +68,19 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.ema.update(decay=0.9999, warmup=True)
     config.mesh.axes = (("data", 1), ("fsdp", -1), ("tensor", 1), ("sequence", 1))
     config.train.update(
-        batch_size=8 if arg.runlocal else 64,
-        total_steps=20 if arg.runlocal else 30_000,
-        log_steps=10 if arg.runlocal else 50,
-        ckpt_steps=10 if arg.runlocal else 1000,
+        batch_size=8 if args.runlocal else 64,
+        total_steps=20 if args.runlocal else 30_000,
+        log_steps=10 if args.runlocal else 50,
+        ckpt_steps=10 if args.runlocal else 1000,
     )
     config.eval.update(
-        steps=10 if arg.runlocal else 2000,
-        batch_size=8 if arg.runlocal else 64,
-        num_samples=8 if arg.runlocal else 64,
+        steps=10 if args.runlocal else 2000,
+        batch_size=8 if args.runlocal else 64,
+        num_samples=8 if args.runlocal else 64,
     )
     config.sample = dict(
         sampler="euler_ancestral",
-        num_steps=4 if arg.runlocal else 100,
+        num_steps=4 if args.runlocal else 100,
         spacing="trailing",
         guidance_scale=7.5,
         guidance_rescale=0.0,

@@ -1,7 +1,7 @@
 r"""Text to video on generated phantoms, 64 px: the model that ships with the package.
 
 Prepare:  ffa-sora prepare --dataset phantom/64 --data-dir data
-          ffa-sora prepare latents --data-dir data --dataset phantom/64 --vae runs/vae/export/vae \
+          ffa-sora prepare latents --data-dir data --dataset phantom/64 --vae runs/vae/model \
             --output data/latents64 --mirror
 Run:      ffa-sora train --config configs/t2v_phantom.py --workdir runs/t2v
 Hardware: any CPU with 2 cores, or one GPU. `:runlocal` is a small model for a laptop minute.
@@ -19,42 +19,42 @@ from configs import common
 
 def get_config(arg: str = "") -> mlc.ConfigDict:
     """The config; `arg` may be "runlocal", "res=128", "depth=6"."""
-    arg = common.parse_arg(arg, runlocal=False, res=64, depth=8)
-    heads, depth, text_width = (2, 2, 64) if arg.runlocal else (5, arg.depth, 128)
+    args = common.parse_arg(arg, runlocal=False, res=64, depth=8)
+    heads, depth, text_width = (2, 2, 64) if args.runlocal else (5, args.depth, 128)
     config = common.base()
     config.task = "t2v"
     config.model = dict(
         num_layers=depth,
         num_attention_heads=heads,
         attention_head_dim=48,
-        in_channels=32,
+        in_channels=8 if args.runlocal else 32,  # latent channels of configs/vae_phantom.py
         caption_channels=text_width,
-        patch_size=2 * arg.res // 64,  # 96 tokens at every resolution
+        patch_size=2 * args.res // 64,  # 96 tokens at every resolution
         sparse1d=False,
         qk_norm=True,
         norm="rmsnorm",
         pooled_text=True,
         zero_init=True,
     )
-    config.vae.dir = "runs/vae/export/vae"
+    config.vae.dir = "runs/vae/model"
     config.text_encoder = dict(
         kind="t5",  # trained together with the DiT; "stored" reads embeddings instead
         vocab_size=2048,
         d_model=text_width,
         d_kv=32,
         d_ff=2 * text_width,
-        num_layers=1 if arg.runlocal else 3,
+        num_layers=1 if args.runlocal else 3,
         num_heads=text_width // 32,
     )
     config.data = dict(
-        name=f"phantom/{arg.res}",
+        name=f"phantom/{args.res}",
         data_dir="data",
         split="train",
         eval_split="validation",
-        res=arg.res,
+        res=args.res,
         flip=True,
         text_length=192,
-        latents=f"data/latents{arg.res}",
+        latents=f"data/latents{args.res}",
     )
     config.diffusion = dict(
         schedule="flow",
@@ -65,22 +65,22 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         sample_posterior=True,
     )
     config.optim.update(
-        lr=1e-3, schedule="cosine", warmup_steps=20 if arg.runlocal else 200, final_lr_ratio=0.05,
+        lr=1e-3, schedule="cosine", warmup_steps=20 if args.runlocal else 200, final_lr_ratio=0.05,
         b2=0.98, weight_decay=0.01, decay="matrices",
     )  # fmt: skip
     config.ema.update(decay=0.999, warmup=True)
     config.train.update(
-        batch_size=16 if arg.runlocal else 32,
-        total_steps=100 if arg.runlocal else 20_000,
-        log_steps=20 if arg.runlocal else 50,
-        ckpt_steps=50 if arg.runlocal else 1000,
+        batch_size=16 if args.runlocal else 32,
+        total_steps=100 if args.runlocal else 20_000,
+        log_steps=20 if args.runlocal else 50,
+        ckpt_steps=50 if args.runlocal else 1000,
     )
     config.eval.update(
-        steps=50 if arg.runlocal else 2000, batch_size=8, num_batches=2 if arg.runlocal else 8,
-        num_samples=8 if arg.runlocal else 16,
+        steps=50 if args.runlocal else 2000, batch_size=8, num_batches=2 if args.runlocal else 8,
+        num_samples=8 if args.runlocal else 16,
     )  # fmt: skip
     config.sample = dict(
-        sampler="flow_euler", num_steps=8 if arg.runlocal else 20, spacing="even",
+        sampler="flow_euler", num_steps=8 if args.runlocal else 20, spacing="even",
         guidance_scale=2.0,
     )  # fmt: skip
     return config

@@ -93,13 +93,20 @@ class T2V(Task):
         """The frozen VAE.
 
         Raises:
-          ValueError: no folder named in the config.
+          ValueError: no folder named in the config, or a VAE of another latent width.
         """
         if not self.vae_dir:
             raise ValueError(
                 "config.vae.dir is empty; name the folder of a trained VAE: --config.vae.dir=..."
             )
-        return from_pretrained(self.vae_dir)
+        vae = from_pretrained(self.vae_dir)
+        width, expected = vae.cfg.latent_dim, self.dit.cfg.in_channels
+        if width != expected:
+            raise ValueError(
+                f"The latents of {self.vae_dir} have {width} channels, model.in_channels is "
+                f"{expected}; they must be equal."
+            )
+        return vae
 
     def init(self, rng: jax.Array) -> dict[str, Params]:
         """Fresh parameters of the DiT and of the trained text encoder."""
@@ -146,7 +153,8 @@ class T2V(Task):
         latent = self.sampler(denoise, step_key, noise, cond, uncond)
         raw = self.vae.bundle.apply(frozen["vae"], latent, method="denormalize")
         video = self.vae.bundle.apply(frozen["vae"], raw, method="decode")
-        return clip.replace(video=jnp.clip(video.astype(jnp.float32), -1.0, 1.0), latent=None)
+        video = jnp.clip(video.astype(jnp.float32), -1.0, 1.0)
+        return dataclasses.replace(clip, video=video, latent=None)
 
     def _denoise(self, params: Params, x_t: Array, t: Array, cond: Cond) -> Array:
         return self.dit.apply(params, x_t, t, cond["text"], cond["mask"])
@@ -232,15 +240,14 @@ def create(config: Mapping[str, Any]) -> T2V:
 
 
 def _sampler(objective: Objective, sample: SampleConfig) -> Sampler:
+    low, high = sample.guidance_interval
     return Sampler(
         name=sample.sampler,
         num_steps=sample.num_steps,
         schedule=objective.schedule,
         prediction=objective.prediction,
         spacing=sample.spacing,
-        guidance=Guidance(
-            sample.guidance_scale, sample.guidance_rescale, tuple(sample.guidance_interval)
-        ),
+        guidance=Guidance(sample.guidance_scale, sample.guidance_rescale, (low, high)),
     )
 
 

@@ -199,7 +199,7 @@ def test_sampling_denormalises_before_decoding(vae, clip, monkeypatch):
 @pytest.fixture
 def stored(tmp_path):
     """A folder that holds the embedding of the empty report, all 9."""
-    cache = TextCache.create(tmp_path, "encoder", LENGTH, "float32")
+    cache = TextCache.create(tmp_path, "encoder", "tokenizer", LENGTH, "float32")
     mask = np.arange(LENGTH)[None] < 1
     cache.write([""], np.where(mask, 1, 0), mask, np.full((1, LENGTH, 16), 9.0, np.float32))
     config = make_config(text_dropout=1.0)
@@ -249,6 +249,15 @@ def test_bad_settings_are_refused(section, change, message):
     config[section] = {**config[section], **change}
     with pytest.raises(ValueError, match=message):
         t2v.create(config)
+
+
+def test_vae_of_another_width_is_refused(monkeypatch):
+    task = t2v.create(make_config())
+    object.__setattr__(task, "vae_dir", "some/vae")
+    other = SimpleNamespace(cfg=SimpleNamespace(latent_dim=16), params={})
+    monkeypatch.setattr(t2v, "from_pretrained", lambda folder: other)
+    with pytest.raises(ValueError, match="16 channels, model.in_channels is 4"):
+        task.frozen()
 
 
 def test_vae_folder_is_needed_only_when_weights_are(clip):
