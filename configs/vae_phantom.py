@@ -36,7 +36,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     )
     config.data = dict(name=f"phantom/{arg.res}", data_dir="data", res=arg.res, num_frames=21)
     config.optim.update(
-        lr=1.5e-3, schedule="cosine", warmup_steps=20 if arg.runlocal else 100, b2=0.99,
+        lr=4e-4, schedule="cosine", warmup_steps=20 if arg.runlocal else 100, b2=0.99,
         final_lr_ratio=0.02, clip_norm=0.0,
     )  # fmt: skip
     config.ema.decay = 0.98 if arg.runlocal else 0.995
