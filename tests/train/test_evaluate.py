@@ -1,0 +1,134 @@
+"""Evaluation: known samples give known scores, and two calls give the same numbers."""
+
+import dataclasses
+import types
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from ffa_sora_jax import phantom
+from ffa_sora_jax.common.mesh import make_mesh
+from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.train import loop
+from ffa_sora_jax.train.evaluate import Evaluator
+from ffa_sora_jax.train.readouts import laterality, phases
+from ffa_sora_jax.train.writer import MetricWriter, read_metrics
+from tests.train.toy import ToySource, ToyTask, toy_config
+
+SIZE = 16
+
+
+class Darker(ToyTask):
+    """Samples are the real clips, 51 grey levels darker: PSNR 20 log10(255 / 51) = 13.979 dB."""
+
+    def loss(self, player, params, frozen, rng, clip, step):
+        return jnp.mean(clip.video) + 0.0 * jnp.sum(params[player]["up"]["bias"]), {}
+
+    def sample(self, params, frozen, rng, clip):
+        return dataclasses.replace(clip, video=clip.video - 51 / 127.5)
+
+
+class Bright(ToySource):
+    def batch(self, step):
+        rng = np.random.default_rng([3, step])
+        video = rng.integers(60, 256, (self.batch_size, 3, SIZE, SIZE, 1), dtype=np.uint8)
+        return Clip(video=video, exam=np.arange(self.batch_size))
+
+
+def evaluator(workdir, task, **eval_config):
+    config = toy_config()
+    config.eval.update({"num_samples": 5, "num_sheets": 1, "batch_size": 8, **eval_config})
+    mesh = make_mesh((("data", 1),), jax.devices()[:1])
+    writer = MetricWriter(workdir)
+    return Evaluator(task, config, Bright(), mesh, writer), writer
+
+
+def new_toy_state(task):
+    params = jax.jit(task.init)(jax.random.key(0))
+    return types.SimpleNamespace(params=params, step=jnp.int32(3), averaged=lambda: params)
+
+
+def test_known_samples_give_known_scores(tmp_path):
+    task = Darker()
+    evaluate, writer = evaluator(tmp_path, task, metrics=("psnr",))
+    scalars = evaluate(new_toy_state(task), task.frozen(), 7)
+    writer.close()
+    assert scalars["eval/psnr"] == pytest.approx(13.9794, abs=1e-3)
+    expected = np.mean(Bright().batch(0).video / 127.5 - 1)
+    assert scalars["eval/loss"] == pytest.approx(float(expected), abs=1e-5)
+    lines = read_metrics(tmp_path)
+    pictures = {name for line in lines for name in line.get("pictures", {})}
+    assert pictures == {"sheet/0", "video/0"}
+    assert any(line["step"] == 7 and "eval/psnr" in line for line in lines)
+
+
+def test_repeats_exactly(tmp_path):
+    task = Darker()
+    evaluate, writer = evaluator(tmp_path, task, metrics=("psnr", "ssim"))
+    state = new_toy_state(task)
+    assert evaluate(state, task.frozen(), 0) == evaluate(state, task.frozen(), 1)
+    writer.close()
+
+
+def test_unknown_metric_and_batch_size(tmp_path):
+    with pytest.raises(ValueError, match="Did you mean 'psnr'"):
+        evaluator(tmp_path, Darker(), metrics=("pnsr",))
+    config = toy_config()
+    config.eval.batch_size = 3
+    with pytest.raises(ValueError, match=r"eval\.batch_size is 3"):
+        Evaluator(Darker(), config, Bright(), make_mesh((("data", 8),)), None)
+
+
+def test_averages_are_evaluated_where_asked(tmp_path):
+    seen = []
+
+    class Spy(Darker):
+        def loss(self, player, params, frozen, rng, clip, step):
+            return params[player]["up"]["bias"][0], {}
+
+    task = Spy()
+    params = jax.jit(task.init)(jax.random.key(0))
+    ema = jax.tree.map(lambda x: x + 1, params)
+    state = types.SimpleNamespace(params=params, step=jnp.int32(0), averaged=lambda: ema)
+    for use_ema in (True, False):
+        evaluate, writer = evaluator(tmp_path, task, num_samples=0, use_ema=use_ema)
+        seen.append(evaluate(state, task.frozen(), 0)["eval/loss"])
+        writer.close()
+    assert seen == [1.0, 0.0]
+
+
+def test_the_loop_evaluates_at_start_on_time_and_at_the_end(tmp_path):
+    config = toy_config(total_steps=5)
+    config.eval.update(steps=2, num_batches=1, num_samples=0)
+    mesh = make_mesh((("data", 1),), jax.devices()[:1])
+    loop.train(ToyTask(), config, tmp_path, ToySource(), ToySource(seed=1), mesh=mesh)
+    curve = {m["step"]: m["eval/loss"] for m in read_metrics(tmp_path) if "eval/loss" in m}
+    assert list(curve) == [0, 2, 4, 5]
+    assert curve[5] < curve[0]
+
+
+@pytest.fixture(scope="module")
+def clips():
+    exams = [phantom.generate(5, index, size=64) for index in range(6)]
+    videos = np.stack([exam.video[..., None] for exam in exams])
+    return videos, exams
+
+
+def test_laterality_of_real_swapped_and_mirrored_clips(clips):
+    videos, exams = clips
+    right = laterality(videos, videos, exams)
+    assert right["laterality"] == right["laterality_real"] >= 5 / 6
+    mirrored = laterality(videos[:, :, :, ::-1], videos, exams)
+    assert mirrored["laterality"] <= 1 / 6
+    assert laterality(videos, videos, None)["laterality"] == 1.0
+
+
+def test_phases_of_real_clips(clips):
+    videos, exams = clips
+    forward = phases(videos, videos, exams)
+    assert forward["fades"] == forward["fades_real"]
+    assert forward["arteries_first"] == forward["arteries_first_real"] > 0.5
+    with pytest.raises(ValueError, match="frame times"):
+        phases(videos, videos, None)
