@@ -46,6 +46,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         split="train",
         eval_split="validation",
         res=64 if args.runlocal else 512,
+        num_frames=21,
         flip=False,
         text_length=512,
         latents="data/latents64" if args.runlocal else "data/latents512",

@@ -52,6 +52,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         split="train",
         eval_split="validation",
         res=args.res,
+        num_frames=21,
         flip=True,
         text_length=192,
         latents=f"data/latents{args.res}",
@@ -61,6 +62,9 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         prediction="flow",
         time_law="mixed",
         stratified=True,
+        logit_mean=0.0,
+        logit_std=1.0,
+        noise_offset=0.0,
         text_dropout=0.1,
         sample_posterior=True,
     )
@@ -81,6 +85,6 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     )  # fmt: skip
     config.sample = dict(
         sampler="flow_euler", num_steps=8 if args.runlocal else 20, spacing="even",
-        guidance_scale=2.0,
+        guidance_scale=2.0, guidance_rescale=0.0,
     )  # fmt: skip
     return config
