@@ -33,7 +33,7 @@ class Objective:
       schedule: schedule object or its name.
       prediction: "eps", "v", "x0" or "flow".
       time_law: law of the noise fraction u: "uniform", "logit_normal" (sigmoid of a normal),
-        "mode" (a sharp peak in the middle, and more at the ends), or "mixed" (half logit-normal, half uniform).
+        "mode" (a sharp peak in the middle), or "mixed" (half logit-normal, half uniform).
       stratified: one draw in each of `batch` equal slices of probability, in random order.
       logit_mean: mean of the normal of the logit-normal law.
       logit_std: its standard deviation.
