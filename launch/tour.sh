@@ -9,7 +9,8 @@
 #   EXAMS       phantom exams over all splits         RES         pixels per side
 #   VAE_CONFIG  config of the VAE run                 T2V_CONFIG  config of the text-to-video run
 #   VAE_ARGS    more options of that run              T2V_ARGS    more options of that run
-#   STATS       clips that fix the latent scale       REPORT      the report of the video
+#   STATS       clips that fix the latent scale       DTYPE       in which weights are stored
+#   REPORT      the report of the video
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/.."
@@ -22,6 +23,7 @@ T2V_CONFIG=${T2V_CONFIG:-configs/t2v_phantom.py:runlocal}
 VAE_ARGS=${VAE_ARGS:-}
 T2V_ARGS=${T2V_ARGS:-}
 STATS=${STATS:-32}
+DTYPE=${DTYPE:-float32}
 REPORT=${REPORT:-"Left eye FFA: 1. The arterial filling and venous return time were normal."}
 
 step() { printf '\n== %s (%s s since the start)\n' "$*" "$SECONDS"; }
@@ -47,7 +49,7 @@ ffa-sora status --workdir "$OUT/t2v"
 
 step "5 of 7: one folder with everything that sampling needs"
 if [ ! -f "$OUT/model/model_index.json" ]; then
-  ffa-sora export --workdir "$OUT/t2v" --output "$OUT/model"
+  ffa-sora export --workdir "$OUT/t2v" --output "$OUT/model" --dtype "$DTYPE"
 fi
 
 step "6 of 7: a video"

@@ -55,8 +55,7 @@ class TextToVideo:
         self.parts = parts
         self.tokenizer = tokenizer
         self.sampling = sampling
-        joined = "".join(parts[name].fingerprint for name in folders.PARTS)
-        self.fingerprint = hashlib.sha256(joined.encode()).hexdigest()[:16]
+        self.fingerprint = _fingerprint(parts)
         self._latent_shape = _latent_shape(parts["vae"], sampling)
         self._generate = jax.jit(self._program, static_argnames="sampler")
 
@@ -91,8 +90,9 @@ class TextToVideo:
             save_pretrained(self.parts[name], root / name, dtype)
         self.tokenizer.save(root / "tokenizer")
         folders.write_sampling(root, self.sampling)
-        names = {name: self.parts[name].class_name for name in folders.PARTS}
-        folders.write_index(root, names, fingerprint=self.fingerprint, **about)
+        stored = {name: from_pretrained(root / name) for name in folders.PARTS}  # as others open it
+        names = {name: part.class_name for name, part in stored.items()}
+        folders.write_index(root, names, fingerprint=_fingerprint(stored), **about)
 
     def __call__(
         self,
@@ -211,6 +211,11 @@ class TextToVideo:
         finite = jnp.isfinite(video).all(axis=(1, 2, 3, 4))
         grey = video.astype(jnp.float32).mean(axis=-1)  # (b, t, h, w)
         return jnp.clip(jnp.round((grey + 1.0) * 127.5), 0, 255).astype(jnp.uint8), finite
+
+
+def _fingerprint(parts: dict[str, Pretrained]) -> str:
+    joined = "".join(parts[name].fingerprint for name in folders.PARTS)
+    return hashlib.sha256(joined.encode()).hexdigest()[:16]
 
 
 def _latent_shape(vae: Pretrained, sampling: SamplingConfig) -> tuple[int, ...]:

@@ -1,6 +1,7 @@
 """Report to video through tiny random models: what it depends on, and what it refuses."""
 
 import dataclasses
+import json
 import shutil
 
 import jax
@@ -147,6 +148,17 @@ def test_a_saved_pipeline_gives_the_same_video(pipeline, saved):
     opened = TextToVideo.from_pretrained(saved)
     assert opened.fingerprint == pipeline.fingerprint and opened.sampling == pipeline.sampling
     np.testing.assert_array_equal(opened(LEFT, seed=5).video, pipeline(LEFT, seed=5).video)
+
+
+def test_half_precision_is_smaller_and_the_index_names_what_is_stored(pipeline, saved, tmp_path):
+    pipeline.save(tmp_path / "half", dtype="float16")
+    opened = TextToVideo.from_pretrained(tmp_path / "half")
+    index = json.loads((tmp_path / "half" / "model_index.json").read_text())
+    assert index["fingerprint"] == opened.fingerprint != pipeline.fingerprint
+    sizes = [sum(p.stat().st_size for p in f.rglob("*.safetensors")) for f in (tmp_path, saved)]
+    assert sizes[0] < 0.6 * sizes[1]
+    difference = opened(LEFT, seed=5).video.astype(int) - pipeline(LEFT, seed=5).video
+    assert np.abs(difference).max() <= 8
 
 
 def test_saving_over_a_pipeline_is_refused(pipeline, saved):
