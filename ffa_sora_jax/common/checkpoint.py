@@ -22,13 +22,16 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from absl import logging
+from jax.experimental import multihost_utils
 
 from ffa_sora_jax.common import tree
 
 MANIFEST = "manifest.json"
 DAMAGED = "damaged"
+UNFINISHED = "was never finished (no manifest)"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +85,7 @@ class Checkpoints:
         if step in self.steps():
             return
         if (self.directory / str(step)).exists():
-            self._set_aside({step: "was never finished"})
+            self._set_aside({step: UNFINISHED})
         described = {**meta, "tree": _describe(state)}
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(state), meta=ocp.args.JsonSave(described)
@@ -126,15 +129,15 @@ class Checkpoints:
         Raises:
           ValueError: every checkpoint is damaged, or the newest intact one holds another tree.
         """
-        step, bad = self._newest_intact()
+        step, bad = self._newest_intact_of_all()
         if set_aside and bad:
             self._set_aside(bad)
         if step is None:
-            finished = {s: reason for s, reason in bad.items() if "never finished" not in reason}
-            if finished:
+            damaged = {s: reason for s, reason in bad.items() if reason != UNFINISHED}
+            if damaged:
                 raise ValueError(
                     f"No intact checkpoint in {self.directory}: "
-                    + "; ".join(f"step {s} {reason}" for s, reason in finished.items())
+                    + "; ".join(f"step {s} {reason}" for s, reason in damaged.items())
                     + ". Restore a backup, or start again in another workdir."
                 )
             return None
@@ -194,6 +197,14 @@ class Checkpoints:
     def _manifest(self, step: int) -> Path:
         return self.directory / str(step) / MANIFEST
 
+    def _newest_intact_of_all(self) -> tuple[int | None, dict[int, str]]:
+        """`_newest_intact` as process 0 sees it: it alone moves folders, so it alone looks."""
+        if jax.process_count() == 1:
+            return self._newest_intact()
+        step, bad = self._newest_intact() if jax.process_index() == 0 else (None, {})
+        known = multihost_utils.broadcast_one_to_all(np.int64(-1 if step is None else step))
+        return (None if known < 0 else int(known)), bad
+
     def _newest_intact(self) -> tuple[int | None, dict[int, str]]:
         """The newest intact step, and what is wrong with the newer ones."""
         bad: dict[int, str] = {}
@@ -233,7 +244,7 @@ def verify(folder: Path) -> str | None:
     """What is wrong with one step folder, or None when every file is as it was written."""
     path = folder / MANIFEST
     if not path.exists():
-        return "was never finished (no manifest)"
+        return UNFINISHED
     try:
         files = json.loads(path.read_text("utf-8"))["files"]
     except (ValueError, KeyError) as error:

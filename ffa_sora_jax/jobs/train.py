@@ -62,11 +62,11 @@ def run(args: argparse.Namespace) -> int:
     source, eval_source = _open_data(config)
     if source.latents is not None:  # made by the very weights that will decode them
         source.latents.check_vae(getattr(task, "vae").fingerprint)  # noqa: B009
-    stop = StopSignals()
     try:
-        state = loop.train(
-            task, config, args.workdir, source, eval_source, mesh=prepared.mesh, stop=stop
-        )
+        with StopSignals() as stop:
+            state = loop.train(
+                task, config, args.workdir, source, eval_source, mesh=prepared.mesh, stop=stop
+            )
     except FileNotFoundError:
         raise
     except (FloatingPointError, OSError) as error:
@@ -81,12 +81,22 @@ def run(args: argparse.Namespace) -> int:
 
 
 class StopSignals:
-    """True once SIGTERM or SIGINT has come; a second SIGINT ends the process at once."""
+    """While entered: True once SIGTERM or SIGINT has come; a second SIGINT ends the process."""
 
     def __init__(self) -> None:
         self._name = ""
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> "StopSignals":
+        """Catches the signals."""
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, self._note)
+            self._before[number] = signal.signal(number, self._note)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Puts back what was there before."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
     def __call__(self) -> bool:
         """Whether to save and stop."""

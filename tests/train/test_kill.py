@@ -27,7 +27,8 @@ class Slow(ToySource):
         return super().batch(step)
 config = toy_config(total_steps={TOTAL}, log_steps=5, ckpt_steps=5, keep=2)
 mesh = make_mesh((("data", 1),), jax.devices()[:1])
-state = loop.train(ToyTask(), config, Path(sys.argv[1]), Slow(), mesh=mesh, stop=StopSignals())
+with StopSignals() as stop:
+    state = loop.train(ToyTask(), config, Path(sys.argv[1]), Slow(), mesh=mesh, stop=stop)
 print("END", int(state.step))
 """
 ROUNDS = int(os.environ.get("FFA_SORA_KILL_ROUNDS", "3"))

@@ -52,6 +52,8 @@ class TwoPlayers(ToyTask):
 class ToySource:
     """Batches as a function of (seed, step)."""
 
+    latents = None
+
     def __init__(self, seed=0, batch_size=8):
         self.seed, self.batch_size = seed, batch_size
 
@@ -76,3 +78,8 @@ def toy_config(**train):
     )
     config.eval.update({"steps": 4, "num_batches": 1, "num_samples": 0})
     return config
+
+
+def create(config):
+    """The task of a config, for the command line."""
+    return ToyTask()
