@@ -223,9 +223,14 @@ def _truth(
     def turn(array: np.ndarray) -> np.ndarray:
         return np.ascontiguousarray(array[:, ::-1]) if mirror else array
 
+    def center(finding: Finding) -> tuple[float, float]:
+        # the record knows a nominal disc only
+        at_disc = finding.region == "optic disc"
+        return scene.anatomy.disc_center_dd if at_disc else finding.center
+
     artery, vein = scene.artery, scene.vein
     findings = tuple(
-        FindingTruth(f.kind, turn(_lesion_mask(recipe, scene, last_s)), place(f.center), f.onset_s)
+        FindingTruth(f.kind, turn(_lesion_mask(recipe, scene, last_s)), place(center(f)), f.onset_s)
         for f, recipe in zip(exam.findings, recipes, strict=True)
     )
     return Truth(

@@ -15,8 +15,11 @@ def test_gamma_variate_peaks_at_its_time_with_one():
 @pytest.mark.parametrize(
     ("second", "level"),
     # computed once from the closed form with tp 9, a 2.2, washout 420
-    [(1, 0.05), (2, 0.18), (3, 0.35), (3.95, 0.5), (20, 0.84), (30, 0.72), (60, 0.42)]
-    + [(120, 0.34), (240, 0.26), (600, 0.11)],
+    zip(
+        (1, 2, 3, 3.95, 20, 30, 60, 120, 240, 600),
+        (0.05, 0.18, 0.35, 0.5, 0.84, 0.72, 0.42, 0.34, 0.26, 0.11),
+        strict=True,
+    ),
 )
 def test_curve_passes_through_the_published_points(second, level):
     assert float(Dye()(np.array([second]))[0]) == pytest.approx(level, abs=0.012)
