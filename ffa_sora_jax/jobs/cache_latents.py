@@ -59,8 +59,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 1
     sys.stdout.write(f"{args.output}: latents of {total} clips by the VAE {cache.key['vae']}\n")
-    sys.stdout.write(f"mean {np.round(cache.mean, 4).tolist()}\n")
-    sys.stdout.write(f"std  {np.round(cache.std, 4).tolist()}\n")
+    sys.stdout.write(f"mean {[round(float(v), 4) for v in cache.mean]}\n")
+    sys.stdout.write(f"std  {[round(float(v), 4) for v in cache.std]}\n")
     return 0
 
 
