@@ -8,7 +8,7 @@ HERE = Path(__file__).parent
 
 VIDEO = ["av"]
 DICOM = ["pydicom"]
-LINT = ["ruff", "mypy"]
+LINT = ["ruff>=0.17,<0.18", "mypy"]  # another ruff formats otherwise
 TEST = ["pytest", "pytest-xdist", "hypothesis", "matplotlib"]
 
 setup(

@@ -1,0 +1,1 @@
+"""Runs as Python files; nothing of the package is imported here."""

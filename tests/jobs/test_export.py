@@ -99,7 +99,7 @@ def test_a_vae_run_becomes_a_folder_with_measured_latents(tmp_path, data_dir):
     _, ema = save_run(tmp_path / "run", config)
     assert export(tmp_path, "--output", tmp_path / "plain") == 0
     plain = from_pretrained(tmp_path / "plain")
-    assert plain.cfg.scale == (1.0,)
+    assert set(plain.cfg.scale) == {1.0} and set(plain.cfg.shift) == {0.0}
     for path, leaf in tree.flatten(ema["model"]).items():
         np.testing.assert_array_equal(tree.flatten(plain.params)[path], leaf)
     assert export(tmp_path, "--output", tmp_path / "vae", "--latent-stats", "3") == 0
