@@ -18,7 +18,7 @@ def disc_stain(
 ) -> list[Primitive]:
     """Dye held by the disc tissue late, within its border."""
     mask = shapes.disk(grid, anatomy.disc_center_dd, anatomy.disc_radius_dd, 0.12)
-    amplitude = {"mild": 0.3, "moderate": 0.45, "severe": 0.6}[finding.severity]
+    amplitude = {"mild": 0.14, "moderate": 0.24, "severe": 0.36}[finding.severity]
     return [Stain(mask, amplitude, 15.0, 110.0)]
 
 
@@ -27,7 +27,7 @@ def disc_leak(
 ) -> list[Primitive]:
     """Dye that passes the disc border and blurs it."""
     x, y = anatomy.disc_center_dd
-    strength = 0.35 + LEAK[finding.severity]
+    strength = 0.3 + LEAK[finding.severity]
     ring = np.linspace(0, 2 * np.pi, 9)[:-1] + rng.uniform(0, 1)
     threads = [
         shapes.wander((x, y), angle, 0.6, rng, bend=0.2, steps=8)
@@ -50,5 +50,5 @@ def nvd(
     buds = np.array([x, y]) + rng.normal(0, 0.3, (6, 2))
     return [
         Add(shapes.lines(grid, frond, 0.018), shapes.dye(2.0), 0.9),
-        Grow(buds, 0.22, 1.2e-4, 8.0, 25.0, 0.6),
+        Grow(buds, 0.22, 1.2e-4, 8.0, 25.0, 0.5),
     ]

@@ -12,7 +12,7 @@ from ffa_sora_jax.phantom.lesions.retina import tuft
 from ffa_sora_jax.phantom.primitives import Add, Grow, Mul, Pool, Primitive, Stain, Window
 from ffa_sora_jax.phantom.record import Finding
 
-OEDEMA = {"mild": 0.3, "moderate": 0.45, "severe": 0.65}
+OEDEMA = {"mild": 0.2, "moderate": 0.3, "severe": 0.42}
 
 
 def oedema_cystoid(
@@ -30,7 +30,7 @@ def oedema_cystoid(
     border = shapes.smoothstep(radius, 1.15 * reach, 0.65 * reach)
     uneven = np.clip(0.75 + 0.25 * shapes.noise(grid, 0.3, rng), 0.3, 1.0)
     mask = np.clip(hollow * border * (0.25 + 0.75 * lobes) * uneven, 0, 1)
-    amplitude = 0.35 + OEDEMA[finding.severity]
+    amplitude = 0.25 + OEDEMA[finding.severity]
     points = _around(finding.center, 0.75 * reach, 14, rng)
     return [
         Pool(mask.astype(np.float32), finding.onset_s, 170.0, amplitude),
@@ -67,7 +67,7 @@ def csc_inkblot(
     """A point that spreads evenly like a drop of ink, under a faintly filled detachment."""
     points = np.array([finding.center])
     return [
-        Grow(points, 0.045, 1.3e-4, finding.onset_s, 35.0, 1.0),
+        Grow(points, 0.045, 1.3e-4, finding.onset_s, 35.0, 0.75),
         _detachment(finding, grid, rng, 0.14),
     ]
 
@@ -89,7 +89,7 @@ def csc_smokestack(
     x, y = finding.center
     height, speed = finding.values["height"], finding.values["speed_dd_s"]
     made: list[Primitive] = [
-        Grow(np.array([[x, y]]), 0.05, 1.5e-5, finding.onset_s, 30.0, 1.0),
+        Grow(np.array([[x, y]]), 0.05, 1.5e-5, finding.onset_s, 30.0, 0.75),
         _detachment(finding, grid, rng, 0.16),
     ]
     rungs = 7
@@ -99,13 +99,13 @@ def csc_smokestack(
         spots[:, 0] += 0.04 * np.sin(4 * spots[:, 1])
         width = 0.05 + 0.05 * i / rungs
         start = finding.onset_s + 8.0 + (low - y) / speed
-        made.append(Pool(shapes.splat(grid, spots, width), start, 14.0, 0.7))
+        made.append(Pool(shapes.splat(grid, spots, width), start, 14.0, 0.55))
     top = finding.onset_s + 8.0 + height / speed
     for i in range(1, 5):
         spread = 0.18 * i
         along = np.linspace(-spread, spread, 4 * i + 1)
         spots = np.stack([x + along, y + height + 0.02 - 0.45 * along**2], axis=-1)
-        made.append(Pool(shapes.splat(grid, spots, 0.15), top + 22.0 * i, 40.0, 0.32))
+        made.append(Pool(shapes.splat(grid, spots, 0.15), top + 22.0 * i, 40.0, 0.24))
     return made
 
 
@@ -124,7 +124,7 @@ def csc_chronic(
     made: list[Primitive] = [Window((np.maximum(area, 0.7 * tract) * mottle), 2.6)]
     if finding.count:
         oozes = _around(finding.center, 0.6 * finding.radius, finding.count, rng)
-        made.append(Grow(oozes, 0.06, 1.2e-5, finding.onset_s, 120.0, 0.5))
+        made.append(Grow(oozes, 0.06, 1.2e-5, finding.onset_s, 120.0, 0.35))
     return made
 
 
@@ -142,8 +142,8 @@ def cnv_classic(
         Add(shapes.lines(grid, mesh, 0.016), shapes.dye(0.4, peak_s=5.0), 0.8),
         Add(membrane, shapes.dye(0.8, peak_s=8.0), 0.28),
         Mul(rim, {"choroid": 0.35, "capillary": 0.6}),
-        Grow(seeds, 0.4 * radius, 4e-5, 15.0, 55.0, 0.32),
-        Grow(np.array([finding.center]), 0.75 * radius, 6e-5, 15.0, 60.0, 0.6),
+        Grow(seeds, 0.4 * radius, 4e-5, 15.0, 55.0, 0.22),
+        Grow(np.array([finding.center]), 0.75 * radius, 6e-5, 15.0, 60.0, 0.42),
     ]
 
 
@@ -152,12 +152,12 @@ def cnv_occult(
 ) -> list[Primitive]:
     """Stippled staining of uncertain border from the second minute, oozing late."""
     area = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.25, edge=0.35)
-    stipple = np.clip(0.45 + 0.55 * shapes.noise(grid, 0.075, rng), 0, 1)
+    stipple = np.clip(0.5 + 0.38 * shapes.noise(grid, 0.075, rng), 0, 1)
     oozes = _around(finding.center, 0.6 * finding.radius, finding.count, rng)
     return [
-        Stain((area * stipple).astype(np.float32), 0.6, finding.onset_s, 100.0),
-        Stain(area, 0.18, finding.onset_s + 40.0, 200.0),
-        Grow(oozes, 0.1, 2.5e-5, 100.0, 150.0, 0.4),
+        Stain((area * stipple).astype(np.float32), 0.38, finding.onset_s, 100.0),
+        Stain(area, 0.12, finding.onset_s + 40.0, 200.0),
+        Grow(oozes, 0.1, 2.5e-5, 100.0, 150.0, 0.3),
     ]
 
 
@@ -167,7 +167,7 @@ def ped(
     """A dome under the pigment epithelium: fills evenly, keeps its sharp round border."""
     dome = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.05, edge=0.08)
     dome = dome * np.clip(0.88 + 0.07 * shapes.noise(grid, 0.35, rng), 0.6, 1.0)
-    return [Pool(dome.astype(np.float32), finding.onset_s, 60.0, 0.6)]
+    return [Pool(dome.astype(np.float32), finding.onset_s, 60.0, 0.38)]
 
 
 def polyps(
@@ -179,7 +179,7 @@ def polyps(
     made: list[Primitive] = [Add(shapes.lines(grid, net, 0.016), shapes.dye(1.5), 0.4)]
     for x, y in bulbs:
         size = rng.uniform(0.07, 0.14)
-        made.append(Pool(shapes.disk(grid, (x, y), size, 0.05), 4.0, 12.0, 0.85))
+        made.append(Pool(shapes.disk(grid, (x, y), size, 0.05), 4.0, 12.0, 0.55))
     made.append(Grow(bulbs, 0.1, 2e-5, 40.0, 120.0, 0.4))
     return made
 
@@ -204,11 +204,11 @@ def atrophy(
     finding: Finding, anatomy: Anatomy, grid: Grid, rng: np.random.Generator
 ) -> list[Primitive]:
     """Bare choroid: a window with a sharp scalloped border that keeps its size and fades late."""
-    mask = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.22, edge=0.05)
+    mask = shapes.blob(grid, finding.center, finding.radius, rng, rough=0.19, edge=0.05)
     for _ in range(finding.count - 1):
         at = _around(finding.center, 1.3 * finding.radius, 1, rng)[0]
         extra = finding.radius * rng.uniform(0.3, 0.7)
-        island = shapes.blob(grid, (at[0], at[1]), extra, rng, 0.25, 0.05)
+        island = shapes.blob(grid, (at[0], at[1]), extra, rng, 0.19, 0.05)
         mask = np.maximum(mask, island)
     coarse = np.clip(0.75 + 0.25 * shapes.noise(grid, 0.22, rng), 0.3, 1.0)
     rim = (4 * mask * (1 - mask)).astype(np.float32)
@@ -224,4 +224,4 @@ def macular_hole(
 ) -> list[Primitive]:
     """A small round window at the foveal centre that never changes."""
     mask = shapes.disk(grid, (0.0, 0.0), finding.radius, 0.05)
-    return [Window(mask, 7.0), Mul(mask, {"capillary": 0.1})]
+    return [Window(mask, 5.0), Mul(mask, {"capillary": 0.1})]

@@ -11,7 +11,7 @@ from ffa_sora_jax.phantom.lesions import shapes
 from ffa_sora_jax.phantom.primitives import Add, Grow, Mul, Primitive, Stain
 from ffa_sora_jax.phantom.record import Finding
 
-LEAK = {"mild": 0.22, "moderate": 0.4, "severe": 0.7}
+LEAK = {"mild": 0.17, "moderate": 0.3, "severe": 0.5}
 CLOSURE = {"mild": (0.22, 0.4), "moderate": (0.6, 1.0), "severe": (1.1, 1.6)}  # patch radius, DD
 BLOOD = {"capillary": 0.4, "choroid": 0.4, "all": 0.4}  # trunks shine through, a little
 
@@ -125,7 +125,7 @@ def nve(
         sprigs = tuft((x, y), radius, rng, 8)
         made.append(Add(shapes.lines(grid, sprigs, 0.018), shapes.dye(2.5), 0.95))
         buds = np.array([x, y]) + rng.normal(0, 0.45 * radius, (4, 2))
-        made.append(Grow(buds, 0.45 * radius, 1.2e-4, 8.0, 25.0, 0.8))
+        made.append(Grow(buds, 0.45 * radius, 1.2e-4, 8.0, 25.0, 0.6))
     return made
 
 
@@ -212,14 +212,14 @@ def laser_scars(
     ring = core.copy()
     for points in np.array_split(_burns(finding, anatomy, rng), 5):  # five sizes of burn
         size = finding.radius * float(rng.uniform(0.65, 1.2))
-        strength = rng.uniform(0.35, 1.0, len(points))
-        dark = np.minimum(1.4 * shapes.splat(grid, points, 0.5 * size, strength), 1.0)
-        halo = np.minimum(1.4 * shapes.splat(grid, points, 0.85 * size, strength), 1.0)
+        strength = rng.uniform(0.55, 1.0, len(points))
+        dark = np.minimum(1.4 * shapes.splat(grid, points, 0.72 * size, strength), 1.0)
+        halo = np.minimum(1.4 * shapes.splat(grid, points, 1.1 * size, strength), 1.0)
         core = np.maximum(core, dark)
         ring = np.maximum(ring, halo - 0.8 * dark)
     return [
-        Mul(core, {"choroid": 0.15, "capillary": 0.2}),
-        Add(ring, shapes.dye(1.0, peak_s=14.0), 0.12),
+        Mul(core, {"choroid": 0.1, "capillary": 0.1}, drop_vessels_below_um=20.0),
+        Add(ring, shapes.dye(1.0, peak_s=14.0), 0.1),
         Stain(ring, 0.2, 20.0, 140.0),
     ]
 

@@ -50,8 +50,9 @@ def collaterals(
     for _ in range(finding.count):
         x = rng.uniform(-1.9, -0.8)
         y = np.linspace(rng.uniform(0.7, 1.2), -rng.uniform(0.7, 1.2), 24)
-        phase, waves = rng.uniform(0, 2 * np.pi), rng.uniform(2.5, 4)
-        sway = 0.14 * np.sin(np.linspace(phase, phase + 2 * np.pi * waves, 24))
+        sway = 0.03 * np.cumsum(rng.normal(0, 1, 24))  # a walk, with two waves over it
+        for waves in rng.uniform(1.5, 5, 2):
+            sway += 0.06 * np.sin(np.linspace(0, 2 * np.pi * waves, 24) + rng.uniform(0, 6.28))
         paths.append(np.stack([x + sway - 0.25 * y**2, y], axis=-1))
     return [Add(shapes.lines(grid, paths, 0.022), shapes.dye(8.0), 0.85)]
 
