@@ -82,6 +82,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.eval.update(
         steps=50 if args.runlocal else 2000, batch_size=8, num_batches=2 if args.runlocal else 8,
         num_samples=8 if args.runlocal else 16,
+        metrics=("psnr", "ssim", "laterality", "phases"),  # read-outs that only phantoms allow
     )  # fmt: skip
     config.sample = dict(
         sampler="flow_euler", num_steps=8 if args.runlocal else 20, spacing="even",
