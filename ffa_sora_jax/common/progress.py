@@ -9,7 +9,12 @@ class Progress:
     """Prints `label 12/100, 3.4 /s, 26 s left` at most every `every_s` seconds."""
 
     def __init__(
-        self, label: str, total: int, *, done: int = 0, every_s: float = 2.0,
+        self,
+        label: str,
+        total: int,
+        *,
+        done: int = 0,
+        every_s: float = 2.0,
         stream: TextIO | None = None,
     ):
         self.label, self.total, self.done = label, total, done
