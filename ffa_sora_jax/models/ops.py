@@ -64,7 +64,10 @@ def conv2d(
     strides: tuple[int, int] = (1, 1),
     padding: tuple[tuple[int, int], tuple[int, int]] = ((0, 0), (0, 0)),
 ) -> jax.Array:
-    """2-D cross-correlation of every frame: (b, t, h, w, i), (kh, kw, i, o) -> (b, t, h', w', o)."""
+    """2-D cross-correlation of every frame.
+
+    (b, t, h, w, i) and a kernel (kh, kw, i, o) -> (b, t, h', w', o).
+    """
     frames = rearrange(x, "b t h w c -> (b t) h w c")
     y = jax.lax.conv_general_dilated(
         frames, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -118,7 +121,7 @@ def _headwise_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax
     b, heads = q.shape[:2]
     flat = [rearrange(x, "b heads n d -> (b heads) n d") for x in (q, k, v)]
     if bias is not None:  # indexed per pair, so that a broadcast bias is never expanded
-        bias = bias.reshape((1,) * (4 - bias.ndim) + bias.shape)
+        bias = jnp.asarray(bias).reshape((1,) * (4 - bias.ndim) + bias.shape)
 
     def one(pair: tuple[jax.Array, ...]) -> jax.Array:
         index, q, k, v = pair
