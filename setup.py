@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 
 VIDEO = ["av"]
 DICOM = ["pydicom"]
+TEXT = ["ftfy"]
 LINT = ["ruff>=0.17,<0.18", "mypy"]  # another ruff formats otherwise
 TEST = ["pytest", "pytest-xdist", "hypothesis", "matplotlib"]
 
@@ -48,6 +49,7 @@ setup(
         "cuda": ["jax[cuda12]"],
         "video": VIDEO,
         "dicom": DICOM,
+        "text": TEXT,
         "parity": ["torch==2.13.0"],
         "dev": VIDEO + DICOM + LINT + TEST,
     },
