@@ -3,6 +3,7 @@
 TOL = {
     "exact": 0.0,  # bit-equal
     "unit": 1e-5,  # single layers and blocks, float32, matmul precision "highest"
+    "last_bit": 2.0**-24,  # half a unit in the last place of float32, relative
     "model": 1e-4,  # whole models, float32
     "chunk": 1e-5,  # chunked against whole encode and decode
     "gradient_rel": 1e-3,  # L2 norm of parameter gradients, relative

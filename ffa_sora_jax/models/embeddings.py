@@ -41,8 +41,10 @@ def dense(
 def sinusoid(t: Array, width: int = TIME_WIDTH) -> Array:
     """Float32 features of times (b,) on the scale 0 .. 1000: (b, width), cosines then sines."""
     half = width // 2
-    frequencies = np.exp(-math.log(MAX_PERIOD) * np.arange(half, dtype=np.float64) / half)
-    angles = jnp.asarray(t, jnp.float32)[:, None] * frequencies.astype(np.float32)
+    # Rounded to float32 where the reference rounds; at t = 999 one such step moves an angle by 6e-5.
+    exponents = np.float32(-math.log(MAX_PERIOD)) * np.arange(half, dtype=np.float32)
+    frequencies = np.exp((exponents / np.float32(half)).astype(np.float64)).astype(np.float32)
+    angles = jnp.asarray(t, jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
 
 
