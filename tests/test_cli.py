@@ -119,7 +119,12 @@ def test_shown_commands_parse(command):
     argv = [part for part in argv if part not in ("&&", "\\")]
     verb = " ".join(argv[:2]) if " ".join(argv[:2]) in cli.VERBS else argv[0]
     module, parser = parser_of(verb)
-    options = [re.sub(r"\$\{?\w+\}?", "1", part) for part in argv[len(verb.split()) :]]
+    values = {"$DTYPE": "float32"}  # what shell variables stand for; others are paths or numbers
+    options = [
+        re.sub(r"\$\{?\w+\}?", "1", values.get(part, part))
+        for part in argv[len(verb.split()) :]
+        if not re.fullmatch(r"\$\w+_ARGS", part)  # further options
+    ]
     _, rest = parser.parse_known_args(options)
     if getattr(module, "ACCEPTS_OVERRIDES", False):
         rest = [option for option in rest if not option.startswith("--config.")]

@@ -22,7 +22,10 @@ from ffa_sora_jax.common.types import Params
 from ffa_sora_jax.convert import pretrained
 from ffa_sora_jax.convert.pretrained import Pretrained
 from ffa_sora_jax.data import pipeline as data
+from ffa_sora_jax.data import transforms
+from ffa_sora_jax.data.pipeline import DataConfig
 from ffa_sora_jax.data.tokenizer import Tokenizer
+from ffa_sora_jax.diffusion.objective import Objective
 from ffa_sora_jax.pipelines.folder import SamplingConfig
 from ffa_sora_jax.pipelines.text_to_video import TextToVideo
 from ffa_sora_jax.tasks import base
@@ -107,7 +110,7 @@ def _export_t2v(
     args: argparse.Namespace, config: Mapping[str, Any], task: Any, params: dict[str, Params],
     step: int,
 ) -> None:  # fmt: skip
-    model = params["model"]
+    model, section = params["model"], DataConfig.read(config["data"])
     if (args.text_encoder is None) != (task.text_encoder is not None):
         raise ValueError(
             "Give --text-encoder for a run with stored embeddings, and only then: this run "
@@ -117,17 +120,16 @@ def _export_t2v(
         encoder = pretrained.from_pretrained(args.text_encoder)
     else:
         encoder = pretrained.create(T5_CLASS, task.text_encoder.cfg, model["text_encoder"])
-    vae = task.vae
     whole = TextToVideo(
         {
-            "vae": vae,
+            "vae": task.vae,
             "transformer": pretrained.create(DIT_CLASS, task.dit.cfg, model["dit"]),
             "text_encoder": encoder,
         },
-        Tokenizer.load(config["data"].get("tokenizer") or None),
-        sampling_config(config, vae, _times(args, config)),
+        Tokenizer.load(section.tokenizer or None),
+        sampling_config(config, task, _times(args.times_s, section)),
     )
-    whole.save(args.output, dtype=args.dtype, step=step, dataset=config["data"]["name"])
+    whole.save(args.output, dtype=args.dtype, step=step, dataset=section.name)
 
 
 def _export_vae(
@@ -154,7 +156,8 @@ def latent_stats(
     """
     if num_clips < 1:
         raise ValueError(f"--latent-stats is {num_clips}; it must be positive.")
-    source = data.make_source(data_config, data_config["split"], 1, 0, shuffle=False)
+    split = DataConfig.read(data_config).split
+    source = data.make_source(data_config, split, 1, 0, shuffle=False, with_video=True)
     count, total, squares = 0, np.zeros(()), np.zeros(())
     for step in range(min(num_clips, source.num_examples)):
         video = np.asarray(source.batch(step).video, np.float32) / 127.5 - 1.0
@@ -170,37 +173,43 @@ def latent_stats(
 
 
 def sampling_config(
-    config: Mapping[str, Any], vae: Pretrained, times_s: tuple[float, ...]
+    config: Mapping[str, Any], task: Any, times_s: tuple[float, ...]
 ) -> SamplingConfig:
-    """How a run's model is sampled: its `diffusion`, `data` and `sample` sections."""
-    section = dict(config["sample"])
+    """How a run's model is sampled: as the run itself samples it while it trains."""
+    section, sampler = DataConfig.read(config["data"]), task.sampler
     return SamplingConfig(
-        schedule=config["diffusion"]["schedule"],
-        prediction=config["diffusion"]["prediction"],
-        size=config["data"]["res"],
-        num_frames=config["data"]["num_frames"],
-        channels=vae.cfg.in_channels,
-        text_length=config["data"]["text_length"],
+        schedule=config["diffusion"].get("schedule", Objective.schedule),
+        prediction=sampler.prediction,
+        sampler=sampler.name,
+        spacing=sampler.spacing,
+        num_steps=sampler.num_steps,
+        guidance_scale=sampler.guidance.scale,
+        guidance_rescale=sampler.guidance.rescale,
+        guidance_interval=sampler.guidance.interval,
+        size=section.res,
+        num_frames=section.num_frames,
+        channels=task.vae.cfg.in_channels,
+        text_length=section.text_length,
         times_s=times_s,
-        **section,
     )
 
 
-def _times(args: argparse.Namespace, config: Mapping[str, Any]) -> tuple[float, ...]:
+def _times(given: str | None, section: DataConfig) -> tuple[float, ...]:
     """Frame times as given, or the median over the training clips."""
-    count = config["data"]["num_frames"]
-    if args.times_s is not None:
+    if given is not None:
         try:
-            times = tuple(float(part) for part in args.times_s.split(","))
+            times = tuple(float(part) for part in given.split(","))
         except ValueError:
-            raise ValueError(f"--times-s is {args.times_s!r}; expected T,T,....") from None
-        if len(times) != count:
-            raise ValueError(f"--times-s has {len(times)} numbers; this run has {count} frames.")
+            raise ValueError(f"--times-s is {given!r}; expected T,T,...") from None
+        if len(times) != section.num_frames:
+            raise ValueError(
+                f"--times-s has {len(times)} numbers; this run has {section.num_frames} frames."
+            )
         return times
     try:
-        folder = data.dataset_folder(config["data"]["data_dir"], config["data"]["name"])
+        folder = data.dataset_folder(section.data_dir, section.name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Or give the frame times: --times-s 2,3,...") from error
-    stored = np.stack([info.times_s for info in data.Examples(folder, config["data"]["split"])])
-    kept = data.transforms.pick_frames(stored.shape[1], count)
+    stored = np.stack([info.times_s for info in data.Examples(folder, section.split)])
+    kept = transforms.pick_frames(stored.shape[1], section.num_frames)
     return tuple(float(t) for t in np.round(np.median(stored[:, kept], axis=0), 2))
