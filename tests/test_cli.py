@@ -160,3 +160,9 @@ def test_links_of_the_pages_lead_somewhere():
             if "://" not in target and not (path.parent / target).exists():
                 broken.append(f"{path.name}: {target}")
     assert not broken, "\n".join(broken)
+
+
+def test_the_index_of_the_pages_lists_them_all():
+    index = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} - {"README.md"}
+    assert {name for name in pages if f"]({name})" not in index} == set()
