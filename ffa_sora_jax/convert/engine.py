@@ -176,22 +176,6 @@ def to_state_dict(rules: Iterable[Rule], params: Params) -> dict[str, np.ndarray
     return state
 
 
-def summary(rules: Iterable[Rule], state_dict: Mapping[str, np.ndarray], params: Params) -> str:
-    """A table: parameter path, transform, source key and shape, shape, largest magnitude."""
-    leaves = tree.flatten(params)
-    entries = plan(rules, {path: tuple(leaf.shape) for path, leaf in leaves.items()})
-    lines = []
-    for path, entry in entries.items():
-        source = next(k for k in (*entry.keys, *entry.rule.aliases) if k in state_dict)
-        more = f" (+{len(entry.keys) - 1})" if len(entry.keys) > 1 else ""
-        largest = float(np.max(np.abs(np.asarray(leaves[path], np.float32)), initial=0.0))
-        lines.append(
-            f"{path} | {entry.rule.how} | {source}{more} {tuple(state_dict[source].shape)} | "
-            f"{tuple(leaves[path].shape)} | {largest:.4g}"
-        )
-    return "\n".join(lines)
-
-
 # --- Templates ---
 
 

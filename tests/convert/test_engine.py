@@ -142,13 +142,3 @@ def test_a_table_that_does_not_cover_the_model_is_an_error():
         engine.plan([Rule("b.*", "b", layers=(0, 1))], {"b": (3, 4)})
     with pytest.raises(ValueError, match="Did you mean 'linear'"):
         Rule("a", "b", "lineal")
-
-
-def test_the_summary_has_one_line_per_parameter():
-    state = state_dict()
-    lines = engine.summary(RULES, state, load(state)).splitlines()
-    assert len(lines) == 9
-    assert any(
-        line.startswith("even/fc/kernel | linear | blocks.0.fc.weight (+1) (4, 3) | (2, 3, 4) | ")
-        for line in lines
-    )
