@@ -13,13 +13,13 @@ from configs.common import base, parse_arg
 
 def get_config(arg: str = "") -> mlc.ConfigDict:
     """`runlocal` for a quick look, `res` 64 or 128."""
-    arg = parse_arg(arg, runlocal=False, res=64)
+    args = parse_arg(arg, runlocal=False, res=64)
     config = base()
     config.task = "vae"
     config.model = dict(
         in_channels=1,
-        latent_dim=8 if arg.runlocal else 32,
-        base_channels=8 if arg.runlocal else 16,
+        latent_dim=8 if args.runlocal else 32,
+        base_channels=8 if args.runlocal else 16,
         encoder_num_resblocks=1,
         decoder_num_resblocks=1,
         encoder_energy_flow_hidden_size=16,
@@ -32,23 +32,24 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     )
     # The flows start at zero beside the linear path, so they are not tied to the input's bands.
     config.vae = dict(
-        pixel="l1", mse_weight=10.0, detail_weight=0.5, kl_weight=1e-4, wavelet_weight=0.0
-    )
-    config.data = dict(name=f"phantom/{arg.res}", data_dir="data", res=arg.res, num_frames=21)
+        pixel="l1", mse_weight=10.0, detail_weight=0.5, kl_weight=1e-4, wavelet_weight=0.0,
+        adversarial_weight=0.0, train_encoder=True,
+    )  # fmt: skip
+    config.data = dict(name=f"phantom/{args.res}", data_dir="data", res=args.res, num_frames=21)
     config.optim.update(
-        lr=4e-4, schedule="cosine", warmup_steps=20 if arg.runlocal else 100, b2=0.99,
+        lr=4e-4, schedule="cosine", warmup_steps=20 if args.runlocal else 100, b2=0.99,
         final_lr_ratio=0.02, clip_norm=0.0,
     )  # fmt: skip
-    config.ema.decay = 0.98 if arg.runlocal else 0.995
+    config.ema.decay = 0.98 if args.runlocal else 0.995
     config.train.update(
-        batch_size=2 if arg.runlocal else 4,
-        total_steps=60 if arg.runlocal else 8000,
-        log_steps=10 if arg.runlocal else 50,
-        ckpt_steps=30 if arg.runlocal else 1000,
-        calibration_batches=32 if arg.runlocal else 128,
+        batch_size=2 if args.runlocal else 4,
+        total_steps=60 if args.runlocal else 8000,
+        log_steps=10 if args.runlocal else 50,
+        ckpt_steps=30 if args.runlocal else 1000,
+        calibration_batches=32 if args.runlocal else 128,
     )
     config.eval.update(
-        steps=30 if arg.runlocal else 1000, batch_size=4, num_batches=4,
-        num_samples=4 if arg.runlocal else 16,
+        steps=30 if args.runlocal else 1000, batch_size=4, num_batches=4,
+        num_samples=4 if args.runlocal else 16,
     )  # fmt: skip
     return config

@@ -103,6 +103,24 @@ def write_config(cfg: WFVAEConfig) -> dict[str, Any]:
     return {"_class_name": CLASS_NAME, **_FIXED, **written}
 
 
+def discriminator_rules(num_layers: int = 4, dropout: bool = False) -> tuple[Rule, ...]:
+    """The table of `PatchDiscriminator3D`, from the keys `main.<index>.*` of a training state.
+
+    Args:
+      num_layers: see `DiscriminatorConfig`.
+      dropout: whether the source has a dropout layer after each block (WF-VAE), which shifts the
+        indices, or none (Open-Sora Plan).
+    """
+    span = 4 if dropout else 3  # convolution, batch norm, activation (, dropout)
+    table = _layer("main.0", "conv_in", "conv3d")
+    for n in range(num_layers):
+        conv, norm = f"main.{2 + span * n}", f"main.{3 + span * n}"
+        table.append(Rule(f"{conv}.weight", f"blocks/{n}/conv/kernel", "conv3d"))
+        table.append(Rule(f"{norm}.weight", f"blocks/{n}/scale"))
+        table.append(Rule(f"{norm}.bias", f"blocks/{n}/bias"))
+    return (*table, *_layer(f"main.{2 + span * num_layers}", "conv_out", "conv3d"))
+
+
 FORMATS = {
     CLASS_NAME: Format(
         WFVAE, "diffusion_pytorch_model.safetensors", read_config, write_config, rules, _IGNORED

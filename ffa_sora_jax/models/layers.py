@@ -88,6 +88,7 @@ class Conv2D(nnx.Module):
         self.kernel, self.bias = _conv_params((kernel, kernel, cin, cout), rngs)
 
     def __call__(self, x: Array) -> jax.Array:
+        """(b, t, h, w, i) -> (b, t, h', w', o)."""
         y = ops.conv2d(
             x.astype(self.dtype),
             self.kernel[...].astype(self.dtype),
@@ -113,6 +114,7 @@ class CausalConv3D(nnx.Module):
         self.kernel, self.bias = _conv_params((kernel, kernel, kernel, cin, cout), rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, i) -> (b, t', h', w', o)."""
         y = ops.conv3d(
             self._extend(x.astype(self.dtype), stream),
             self.kernel[...].astype(self.dtype),
@@ -170,6 +172,7 @@ class ResnetBlock2D(nnx.Module):
         self.conv2 = Conv2D(cfg, channels, channels, rngs=rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, c) -> the same shape."""
         h = self.conv1(jax.nn.silu(self.norm1(x, per_frame=True)))
         h = self.conv2(jax.nn.silu(self.norm2(h, per_frame=True)))
         return x + h
@@ -187,6 +190,7 @@ class ResnetBlock3D(nnx.Module):
         )
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, i) -> (b, t, h, w, o)."""
         h = self.conv1(jax.nn.silu(self.norm1(x)), stream)
         h = self.conv2(jax.nn.silu(self.norm2(h)), stream)
         return h + (x if self.nin_shortcut is None else self.nin_shortcut(x))
@@ -203,6 +207,7 @@ class FrameAttention(nnx.Module):
         self.proj_out = CausalConv3D(cfg, channels, channels, kernel=1, rngs=rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, c) -> the same shape."""
         b, _, height, _, channels = x.shape
         h = self.norm(x)
         q, k, v = (
@@ -226,6 +231,7 @@ class Downsample2D(nnx.Module):
         self.conv = Conv2D(cfg, channels, channels, stride=2, padding=(0, 1), rngs=rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, c) -> (b, t, h // 2, w // 2, c)."""
         return self.conv(x)
 
 
@@ -236,6 +242,7 @@ class Downsample3D(nnx.Module):
         self.conv = CausalConv3D(cfg, channels, channels, stride=2, padding=(0, 1), rngs=rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, c) -> (b, (t - 1) // 2 + 1, h // 2, w // 2, c)."""
         return self.conv(x, stream)
 
 
@@ -246,6 +253,7 @@ class Upsample2D(nnx.Module):
         self.conv = Conv2D(cfg, channels, channels, rngs=rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, c) -> (b, t, 2 h, 2 w, c)."""
         return self.conv(jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3))
 
 
@@ -263,6 +271,7 @@ class Upsample3D(nnx.Module):
         self.conv = CausalConv3D(cfg, channels, channels, rngs=rngs)
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
+        """(b, t, h, w, c) -> (b, 2 t - 1, 2 h, 2 w, c)."""
         parts = []
         if stream is None or stream.first:
             parts, x = [x[:, :1]], x[:, 1:]

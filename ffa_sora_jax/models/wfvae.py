@@ -18,7 +18,7 @@ Axes: b batch, t frames, h w space, c channels. Pixels are in [-1, 1].
 """
 
 import dataclasses
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -184,6 +184,16 @@ class Encoder(nnx.Module):
         return moments, l1, l2
 
 
+class Decoded(NamedTuple):
+    """What the decoder computes on its way: `video` is `finish(features, base)`."""
+
+    video: Array
+    l1_bands: Array
+    l2_bands: Array
+    features: Array
+    base: Array
+
+
 class Decoder(nnx.Module):
     """Latent to video."""
 
@@ -223,31 +233,35 @@ class Decoder(nnx.Module):
             for layer in (self.connect_l1[-1], self.connect_l2[-1], self.conv_out):
                 _start_at_zero(layer)
 
-    def __call__(self, latent: Array, stream: Stream | None = None) -> tuple[Array, Array, Array]:
-        """(b, k + 1, h, w, l) -> video (b, 4 k + 1, 8 h, 8 w, c), both flow coefficients.
+    def __call__(self, latent: Array, stream: Stream | None = None) -> Decoded:
+        """(b, k + 1, h, w, l) -> video (b, 4 k + 1, 8 h, 8 w, c) and what losses need besides.
 
         With a stream, output that needs later latents is held back until they come.
         """
         first, c = stream is None or stream.first, self.channels
         x = _run(self.mid, self.conv_in(latent, stream), stream)  # (b, k+1, h, w, 4B + D)
-        l2_bands = _run(self.connect_l2, x[..., self.width :], stream)  # (b, k+1, h, w, 8 c)
-        l2 = wavelet.inverse_haar3d(_float(l2_bands), first=first)  # (b, 2k+1, 2h, 2w, c)
+        l2_bands = _float(_run(self.connect_l2, x[..., self.width :], stream))
+        l2 = wavelet.inverse_haar3d(l2_bands, first=first)  # (b, 2k+1, 2h, 2w, c)
         x = _run(self.up2, x[..., : self.width], stream)  # (b, 2k+1, 2h, 2w, 4B + D)
         l1_bands = _float(_run(self.connect_l1, x[..., self.width :], stream))
         if stream is not None:
             l2 = stream.align(l2, l1_bands.shape[1])
         l1_bands = l1_bands.at[..., :c].add(l2)  # (b, 2k+1, 2h, 2w, 4 c)
-        l1 = wavelet.inverse_haar2d(l1_bands)  # (b, 2k+1, 4h, 4w, c)
         x = _run(self.up1, x[..., : self.width], stream)  # (b, 2k+1, 4h, 4w, 2B)
         x = _run(self.layer, x, stream)  # (b, 2k+1, 4h, 4w, B)
-        bands = _float(self.conv_out(jax.nn.silu(self.norm_out(x)))).at[..., :c].add(l1)
+        features = jax.nn.silu(self.norm_out(x))
+        base = jnp.pad(wavelet.inverse_haar2d(l1_bands), [(0, 0)] * 4 + [(0, 7 * c)])
         if self.linear is not None:
             planes = wavelet.inverse_haar3d(self.linear(_float(latent)), first=first)
             if stream is not None:
-                planes = stream.align(planes, bands.shape[1])
-            bands = bands + wavelet.inverse_haar2d(planes)
-        video = wavelet.inverse_haar3d(bands, first=first)  # (b, 4k+1, 8h, 8w, c)
-        return video, l1_bands, l2_bands
+                planes = stream.align(planes, l1_bands.shape[1])
+            base = base + wavelet.inverse_haar2d(planes)  # (b, 2k+1, 4h, 4w, 8 c)
+        video = self.finish(features, base, first=first)
+        return Decoded(video, l1_bands, l2_bands, features, base)
+
+    def finish(self, features: Array, base: Array, *, first: bool = True) -> Array:
+        """Last convolution and synthesis: (b, 2k+1, h/2, w/2, B) -> (b, 4k+1, h, w, c)."""
+        return wavelet.inverse_haar3d(_float(self.conv_out(features)) + base, first=first)
 
 
 class WFVAE(nnx.Module):
@@ -278,7 +292,7 @@ class WFVAE(nnx.Module):
 
         Pixels are not clamped; `denormalize` a latent first that was normalized.
         """
-        return self.decode_with_flows(latent)[0]
+        return self.decode_with_flows(latent).video
 
     def encode_with_flows(self, video: Array) -> tuple[Array, Array, Array, Array]:
         """As `encode`, and the coefficients of both energy flows for the wavelet loss."""
@@ -287,10 +301,14 @@ class WFVAE(nnx.Module):
         moments, l1, l2 = self.encoder(jnp.asarray(video, jnp.float32))
         return *split_moments(moments), l1, l2
 
-    def decode_with_flows(self, latent: Array) -> tuple[Array, Array, Array]:
-        """As `decode`, and the coefficients of both energy flows."""
+    def decode_with_flows(self, latent: Array) -> Decoded:
+        """As `decode`, with the coefficients of both energy flows and the last features."""
         types.check_shape(latent, "b t h w c", "latent", c=self.cfg.latent_dim)
         return self.decoder(jnp.asarray(latent))
+
+    def finish(self, features: Array, base: Array) -> Array:
+        """Decoder's last step alone; the adversarial weight needs its gradient."""
+        return self.decoder.finish(features, base)
 
     def encode_chunk(
         self, video: Array, carried: list[Array] | None, *, last: bool
@@ -310,7 +328,7 @@ class WFVAE(nnx.Module):
     ) -> tuple[Array, list[Array]]:
         """One chunk of `decode`: the frames that are final, and what the next chunk needs."""
         stream = Stream(carried, last=last)
-        return self.decoder(latent, stream)[0], stream.carried
+        return self.decoder(latent, stream).video, stream.carried
 
     def normalize(self, latent: Array) -> Array:
         """Raw latent to the range that diffusion models see: (latent - shift) * scale."""
