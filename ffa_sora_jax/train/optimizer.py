@@ -75,19 +75,26 @@ def make_optimizer(
 
 
 def _is_matrix(params: Params) -> Params:
-    return tree.map_with_path(lambda _, leaf: len(leaf.shape) > 1, params)
+    return tree.map_with_path(lambda _, leaf: _rank(leaf) > 1, params)
+
+
+def _rank(leaf: Any) -> int:
+    """Rank of an array; 0 for what optax puts in the place of leaves that it has masked out."""
+    return len(getattr(leaf, "shape", ()))
 
 
 def _muon(optim: Mapping[str, Any], schedule: optax.Schedule, mask: Any) -> Any:
+    """Muon for the matrices, Adam for the rest, which decays only where everything does."""
     ratio = float(optim["muon_adam_lr_ratio"])
+    decay = float(optim["weight_decay"])
     exclude = [re.compile(pattern) for pattern in optim["muon_exclude"]]
 
     def dimension_numbers(params: Params) -> Params:
         return tree.map_with_path(lambda path, leaf: _muon_axes(path, leaf, exclude), params)
 
     return muon(
-        schedule, beta=0.95, eps=optim["eps"], weight_decay=optim["weight_decay"],
-        weight_decay_mask=mask, adam_b1=optim["b1"], adam_b2=optim["b2"],
+        schedule, beta=0.95, eps=optim["eps"], weight_decay=decay, weight_decay_mask=mask,
+        adam_weight_decay=decay if mask is None else 0.0, adam_b1=optim["b1"], adam_b2=optim["b2"],
         adam_learning_rate=lambda count: ratio * schedule(count),
         muon_weight_dimension_numbers=dimension_numbers,
         consistent_rms=0.2,  # updates as large as AdamW's, so one lr serves both (2502.16982)
@@ -100,7 +107,7 @@ def _muon_axes(path: str, leaf: Any, exclude: list[re.Pattern]) -> MuonDimension
     Dense kernels are (in, out), stacked ones (layers, in, out); convolution kernels are
     (*window, in, out), one matrix from the whole window to the output.
     """
-    rank = len(getattr(leaf, "shape", ()))  # optax also asks about leaves that it has masked out
+    rank = _rank(leaf)
     if rank < 2 or not path.endswith("kernel") or any(p.fullmatch(path) for p in exclude):
         return None
     if rank <= 3:

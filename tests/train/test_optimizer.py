@@ -114,3 +114,16 @@ def test_muon_orthogonalises_exactly_the_kernels():
 def test_muon_gives_the_rest_its_own_rate():
     moved = update(normal(), name="muon", muon_adam_lr_ratio=0.5)
     np.testing.assert_allclose(np.abs(moved["table"]), 0.05 * NADAM_FIRST, rtol=1e-4)
+
+
+@pytest.mark.parametrize("exclude", [(), ("head/kernel",)])
+@pytest.mark.parametrize("decay", ["all", "matrices"])
+def test_muon_decays_its_matrices_and_the_rest_only_with_all(exclude, decay):
+    zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+    moved = update(zeros, name="muon", weight_decay=1.0, decay=decay, muon_exclude=exclude)
+    rest = -0.05 if decay == "all" else 0.0
+    for name in ("dense", "stacked", "conv"):
+        np.testing.assert_allclose(moved[name]["kernel"], -0.05, rtol=1e-5)
+    np.testing.assert_allclose(moved["head"]["kernel"], rest if exclude else -0.05, rtol=1e-5)
+    np.testing.assert_allclose(moved["dense"]["bias"], rest, rtol=1e-5)
+    np.testing.assert_allclose(moved["table"], rest, rtol=1e-5)
