@@ -77,6 +77,8 @@ class Format:
       write_config: config dataclass -> content of config.json, class name included.
       rules: config dataclass -> table.
       ignored: prefixes of keys that belong to parts of the checkpoint which are not used.
+      constants: config dataclass -> arrays that the reference stores and nobody trains. They lie
+        under the `ignored` prefixes; saving writes them back, or these where none were read.
     """
 
     module: type
@@ -85,6 +87,7 @@ class Format:
     write_config: Callable[[Any], dict[str, Any]]
     rules: Callable[[Any], tuple[Rule, ...]]
     ignored: tuple[str, ...] = ()
+    constants: Callable[[Any], dict[str, np.ndarray]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

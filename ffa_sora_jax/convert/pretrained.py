@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffa_sora_jax.common import names, tree
-from ffa_sora_jax.common.types import Array, Params
+from ffa_sora_jax.common.types import AnyArray, Array, Params
 from ffa_sora_jax.convert import engine, safetensors_io
 from ffa_sora_jax.models.bundle import Bundle
 
@@ -57,6 +57,7 @@ class Pretrained:
       params: nested dict of arrays.
       config: the content of config.json that it was read from, or {}.
       aliases: keys that the folder stored twice (tied weights), written back on saving.
+      constants: arrays that the reference stores beside the parameters, written back on saving.
     """
 
     class_name: str
@@ -64,6 +65,7 @@ class Pretrained:
     params: Params
     config: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     aliases: tuple[str, ...] = ()
+    constants: Mapping[str, np.ndarray] = dataclasses.field(default_factory=dict)
 
     @property
     def cfg(self) -> Any:
@@ -84,19 +86,19 @@ class Pretrained:
         """The network's main call."""
         return self._jitted("__call__")(self.params, *args, **kwargs)
 
-    def encode(self, video: Array) -> tuple[Array, Array]:
+    def encode(self, video: AnyArray) -> tuple[Array, Array]:
         """VAE: (b, t, h, w, c) video in [-1, 1] -> mean and log-variance, (b, t', h', w', l)."""
         return self._jitted("encode")(self.params, video)
 
-    def decode(self, latent: Array) -> Array:
+    def decode(self, latent: AnyArray) -> Array:
         """VAE: raw latents (b, t', h', w', l) -> (b, t, h, w, c) video."""
         return self._jitted("decode")(self.params, latent)
 
-    def normalize(self, latent: Array) -> Array:
+    def normalize(self, latent: AnyArray) -> Array:
         """VAE: raw latents -> (latent - shift) * scale per channel."""
         return self._jitted("normalize")(self.params, latent)
 
-    def denormalize(self, latent: Array) -> Array:
+    def denormalize(self, latent: AnyArray) -> Array:
         """VAE: the inverse of `normalize`."""
         return self._jitted("denormalize")(self.params, latent)
 
@@ -118,9 +120,11 @@ def create(class_name: str, cfg: Any, params: Params) -> Pretrained:
     Raises:
       ValueError: unknown class, or parameters that do not fit `cfg`.
     """
-    bundle = Bundle.create(_format(class_name).module, cfg)
+    form = _format(class_name)
+    bundle = Bundle.create(form.module, cfg)
     params = tree.unflatten_like(tree.flatten(params), bundle.abstract)
-    return Pretrained(class_name, bundle, params)
+    constants = form.constants(cfg) if form.constants else {}
+    return Pretrained(class_name, bundle, params, constants=constants)
 
 
 def from_pretrained(directory: str | Path, dtype: str | None = None) -> Pretrained:
@@ -152,22 +156,31 @@ def from_pretrained(directory: str | Path, dtype: str | None = None) -> Pretrain
     except ValueError as error:
         raise ValueError(f"{path} ({class_name}): {error}") from error
     aliases = tuple(alias for rule in rules for alias in rule.aliases if alias in state)
-    return Pretrained(class_name, bundle, jax.tree.map(jnp.asarray, params), config, aliases)
+    constants = {
+        key: np.array(state[key])
+        for key in state
+        if form.constants and key.startswith(form.ignored)
+    }
+    params = jax.tree.map(jnp.asarray, params)
+    return Pretrained(class_name, bundle, params, config, aliases, constants)
 
 
 def save_pretrained(model: Pretrained, directory: str | Path, dtype: str | None = None) -> None:
-    """Writes a model folder under the reference's own names; complete or not at all.
+    """Writes a model folder under the reference's own names.
+
+    The files are written in full beside the folder before any of them is put in place.
 
     Args:
       model: what `from_pretrained` or `create` returned.
-      directory: created; an existing model folder is replaced, any other content is refused.
+      directory: created where it is missing. A model in it is replaced; other files stay.
       dtype: dtype to store; None for the dtype of the parameters, without rounding.
 
     Raises:
-      ValueError: the folder holds other things than a model, or an unknown dtype.
+      ValueError: the path is a file, or an unknown dtype.
     """
     directory = Path(directory)
-    _check_replaceable(directory)
+    if directory.exists() and not directory.is_dir():
+        raise ValueError(f"{directory} is a file; a folder is needed to save a model.")
     form = _format(model.class_name)
     state = state_dict(model, dtype)
     written = form.write_config(model.cfg)
@@ -179,7 +192,7 @@ def save_pretrained(model: Pretrained, directory: str | Path, dtype: str | None 
         (staging / CONFIG_NAME).write_text(text, encoding="utf-8")
         safetensors_io.write_sharded(staging, form.weights, state, MAX_SHARD_BYTES)
         staging.chmod(0o755)  # a temporary folder is private; a model folder is like any other
-        _replace(staging, directory)
+        _publish(staging, directory)
     finally:
         shutil.rmtree(staging, ignore_errors=True)
 
@@ -191,6 +204,7 @@ def state_dict(model: Pretrained, dtype: str | None = None) -> dict[str, np.ndar
     for rule in rules:
         for alias in set(rule.aliases) & set(model.aliases):
             state[alias] = state[rule.pattern]
+    state.update(model.constants)
     target = _dtype(dtype)
     return state if target is None else {k: v.astype(target) for k, v in state.items()}
 
@@ -236,31 +250,42 @@ def _class_name(config: Mapping[str, Any], path: Path) -> str:
     return given[0]
 
 
-def _check_replaceable(directory: Path) -> None:
-    """Refuses to replace anything that is not a model folder."""
-    if directory.exists() and not directory.is_dir():
-        raise ValueError(f"{directory} is a file; a folder is needed to save a model.")
-    present = {path.name for path in directory.iterdir()} if directory.is_dir() else set()
-    foreign = sorted(
-        name for name in present
-        if name != CONFIG_NAME and not name.endswith((".safetensors", ".safetensors.index.json"))
-    )  # fmt: skip
-    if foreign:
-        raise ValueError(
-            f"{directory} holds more than a model: {foreign[:5]}. Saving replaces the folder; "
-            "choose an empty or new one."
-        )
+def _is_weights(name: str) -> bool:
+    return name.endswith((".safetensors", ".safetensors.index.json"))
 
 
-def _replace(staging: Path, directory: Path) -> None:
-    """Puts `staging` in the place of `directory`; a crash leaves one of them whole."""
+def _publish(staging: Path, directory: Path) -> None:
+    """Puts the files of `staging` in the place of the model in `directory`.
+
+    A folder that holds a model only is exchanged as a whole, so that a crash leaves one of the two.
+    Where other files lie beside the model they stay, and files are exchanged one by one, the config
+    last.
+    """
     for path in staging.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())
     if not directory.exists():
         staging.rename(directory)
         return
-    old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
-    directory.rename(old)  # an empty folder may be renamed over
-    staging.rename(directory)
-    shutil.rmtree(old)
+    present = {path.name for path in directory.iterdir()}
+    if all(name == CONFIG_NAME or _is_weights(name) for name in present):
+        old = Path(tempfile.mkdtemp(prefix=f".{directory.name}-old-", dir=directory.parent))
+        directory.rename(old)  # an empty folder may be renamed over
+        staging.rename(directory)
+        shutil.rmtree(old)
+        return
+    staged = {path.name for path in staging.iterdir()}
+    for name in sorted(staged, key=lambda name: (name == CONFIG_NAME, name)):
+        (staging / name).replace(directory / name)
+    for name in present - staged:
+        if _is_weights(name):  # of the model before, perhaps in another number of shards
+            (directory / name).unlink()
+
+
+def _to_device(node: dict[Any, Any]) -> None:
+    """Turns host arrays into device arrays in place, so that never two whole copies exist."""
+    for key, child in node.items():
+        if isinstance(child, dict):
+            _to_device(child)
+        else:
+            node[key] = jnp.asarray(child)

@@ -1,15 +1,19 @@
 """Table and config of `WFVAEModel`, in the spelling of Open-Sora Plan and of WF-VAE.
 
 The two differ in their wavelet constants only, `wavelet_tranform` and `wavelet_transform`; these
-hold no information and are left unread. The public format misspells "downsample" as "dowmsample".
+are no parameters, and only written back on saving. The public format misspells "downsample" as
+"dowmsample".
 """
 
 import re
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from ffa_sora_jax.convert import config_json
 from ffa_sora_jax.convert.engine import Format, Rule
+from ffa_sora_jax.models import wavelet
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 
 CLASS_NAME = "WFVAEModel"
@@ -103,6 +107,23 @@ def write_config(cfg: WFVAEConfig) -> dict[str, Any]:
     return {"_class_name": CLASS_NAME, **_FIXED, **written}
 
 
+def wavelet_constants(cfg: WFVAEConfig) -> dict[str, np.ndarray]:
+    """The Haar filters that Open-Sora Plan stores beside the parameters."""
+    del cfg
+    low, high = np.array([1, 1], np.float32), np.array([1, -1], np.float32)
+    found = {}
+    for name, h, w in (("aa", low, low), ("ad", high, low), ("da", low, high), ("dd", high, high)):
+        plane = np.float32(wavelet.HAAR_2D) * np.einsum("h,w->hw", h, w)[None, None]
+        found[f"encoder.wavelet_tranform_l1.{name}"] = plane
+        found[f"decoder.inverse_wavelet_tranform_l1.{name}"] = plane
+        for t, suffix in ((low, ""), (high, "_v")):
+            band = {"aa": "h", "da": "g", "ad": "hh", "dd": "gh"}[name] + suffix
+            cube = np.float32(wavelet.HAAR_3D) * np.einsum("t,h,w->thw", t, h, w)[None, None]
+            found[f"encoder.wavelet_tranform_l2.{band}_conv.conv.weight"] = cube
+            found[f"decoder.inverse_wavelet_tranform_l2.{band}"] = cube
+    return found
+
+
 def discriminator_rules(num_layers: int = 4, dropout: bool = False) -> tuple[Rule, ...]:
     """The table of `PatchDiscriminator3D`, from the keys `main.<index>.*` of a training state.
 
@@ -123,6 +144,12 @@ def discriminator_rules(num_layers: int = 4, dropout: bool = False) -> tuple[Rul
 
 FORMATS = {
     CLASS_NAME: Format(
-        WFVAE, "diffusion_pytorch_model.safetensors", read_config, write_config, rules, _IGNORED
+        WFVAE,
+        "diffusion_pytorch_model.safetensors",
+        read_config,
+        write_config,
+        rules,
+        _IGNORED,
+        wavelet_constants,
     )
 }

@@ -195,14 +195,12 @@ def test_pca_gives_whitened_latents_and_the_best_linear_reconstruction(pca):
     np.testing.assert_allclose(np.cov(flat.T, bias=True), np.eye(6), atol=1e-2)
     np.testing.assert_allclose(logvar, -6.0, atol=TOL["unit"])
     rows = np.asarray(wavelet.packet(clips)).reshape(-1, 256)
-    centred = rows - rows.mean(0)
-    lost = np.sum(np.linalg.svd(centred, compute_uv=False)[6:] ** 2)
+    left, values, right = np.linalg.svd(rows - rows.mean(0), full_matrices=False)
+    best = rows.mean(0) + (left[:, :6] * values[:6]) @ right[:6]
+    expected = wavelet.inverse_packet(best.reshape(*mean.shape[:-1], 256))
     decoded = np.asarray(bundle.apply(params, mean, method="decode"))
-    error = (
-        np.asarray(wavelet.packet(decoded))
-        - np.asarray(wavelet.packet(clips)) * (8 * 0.3536**2) ** 2
-    )
-    np.testing.assert_allclose(np.sum(error**2), lost, rtol=0.02)
+    np.testing.assert_allclose(decoded, expected, atol=1e-3)
+    assert np.abs(decoded - clips).mean() < 0.2 * np.abs(clips).mean()
 
 
 def test_pca_accepts_bytes_and_refuses_what_it_cannot_use(pca):
