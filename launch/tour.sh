@@ -28,35 +28,40 @@ REPORT=${REPORT:-"Left eye FFA: 1. The arterial filling and venous return time w
 
 step() { printf '\n== %s (%s s since the start)\n' "$*" "$SECONDS"; }
 
-step "1 of 7: $EXAMS exams of $RES px with their reports"
-ffa-sora prepare --dataset "phantom/$RES" --data-dir "$OUT/data" --num-exams "$EXAMS"
-ffa-sora inspect --dataset "phantom/$RES" --data-dir "$OUT/data" --sheets "$OUT/data-sheets"
+# A function, so that bash has read the whole script before hours of work begin.
+main() {
+  step "1 of 7: $EXAMS exams of $RES px with their reports"
+  ffa-sora prepare --dataset "phantom/${RES}_full" --data-dir "$OUT/data" --num-exams "$EXAMS"
+  ffa-sora inspect --dataset "phantom/${RES}_full" --data-dir "$OUT/data" --sheets "$OUT/data-sheets"
 
-step "2 of 7: the video autoencoder"
-ffa-sora train --config "$VAE_CONFIG" --workdir "$OUT/vae" --quiet \
-  --config.data.data_dir="$OUT/data" $VAE_ARGS
-ffa-sora export --workdir "$OUT/vae" --output "$OUT/vae-model" --latent-stats "$STATS"
+  step "2 of 7: the video autoencoder"
+  ffa-sora train --config "$VAE_CONFIG" --workdir "$OUT/vae" --quiet \
+    --config.data.data_dir="$OUT/data" $VAE_ARGS
+  ffa-sora export --workdir "$OUT/vae" --output "$OUT/vae-model" --latent-stats "$STATS"
 
-step "3 of 7: the latents of every clip, once"
-ffa-sora prepare latents --dataset "phantom/$RES" --data-dir "$OUT/data" \
-  --vae "$OUT/vae-model" --output "$OUT/latents" --mirror
+  step "3 of 7: the latents of every clip, once"
+  ffa-sora prepare latents --dataset "phantom/${RES}_full" --data-dir "$OUT/data" \
+    --vae "$OUT/vae-model" --output "$OUT/latents" --mirror
 
-step "4 of 7: the diffusion transformer and its text encoder"
-ffa-sora train --config "$T2V_CONFIG" --workdir "$OUT/t2v" --quiet \
-  --config.data.data_dir="$OUT/data" --config.data.latents="$OUT/latents" \
-  --config.vae.dir="$OUT/vae-model" $T2V_ARGS
-ffa-sora status --workdir "$OUT/t2v"
+  step "4 of 7: the diffusion transformer and its text encoder"
+  ffa-sora train --config "$T2V_CONFIG" --workdir "$OUT/t2v" --quiet \
+    --config.data.data_dir="$OUT/data" --config.data.latents="$OUT/latents" \
+    --config.vae.dir="$OUT/vae-model" $T2V_ARGS
+  ffa-sora status --workdir "$OUT/t2v"
 
-step "5 of 7: one folder with everything that sampling needs"
-if [ ! -f "$OUT/model/model_index.json" ]; then
-  ffa-sora export --workdir "$OUT/t2v" --output "$OUT/model" --dtype "$DTYPE"
-fi
+  step "5 of 7: one folder with everything that sampling needs"
+  if [ ! -f "$OUT/model/model_index.json" ]; then
+    ffa-sora export --workdir "$OUT/t2v" --output "$OUT/model" --dtype "$DTYPE"
+  fi
 
-step "6 of 7: a video"
-ffa-sora sample --report "$REPORT" --weights "$OUT/model" --output "$OUT/samples"
+  step "6 of 7: a video"
+  ffa-sora sample --report "$REPORT" --weights "$OUT/model" --output "$OUT/samples"
 
-step "7 of 7: done"
-echo "data sheets:   $OUT/data-sheets"
-echo "training log:  $OUT/t2v (tensorboard --logdir $OUT)"
-echo "model:         $OUT/model"
-echo "samples:       $OUT/samples"
+  step "7 of 7: done"
+  echo "data sheets:   $OUT/data-sheets"
+  echo "training log:  $OUT/t2v (tensorboard --logdir $OUT)"
+  echo "model:         $OUT/model"
+  echo "samples:       $OUT/samples"
+}
+
+main

@@ -14,13 +14,13 @@ from ffa_sora_jax.pipelines import TextToVideo
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train import loop
-from tests.pipelines.tiny import tiny_pipeline
+from tests.pipelines.tiny import random_params, tiny_pipeline
 
 
 def save_run(workdir, config):
     """A checkpoint as the trainer writes it, with averages that differ from the parameters."""
     task = base.create(config)
-    params = task.init(jax.random.key(0))
+    params = random_params(jax.eval_shape(task.init, jax.random.key(0)), 0)
     ema = jax.tree.map(lambda leaf: leaf * 0.5 + 0.01, {"model": params["model"]})
     config_lib.write(config, workdir / loop.CONFIG_FILE)
     checkpoints = Checkpoints(workdir / loop.CHECKPOINTS)

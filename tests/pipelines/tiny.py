@@ -1,8 +1,9 @@
 """A pipeline of tiny random models: 5 frames of 32 px, for tests of what lies around the models."""
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 
+from ffa_sora_jax.common import tree
 from ffa_sora_jax.convert.pretrained import Pretrained
 from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.models.bundle import Bundle
@@ -39,10 +40,21 @@ def tiny_pipeline(sampling: SamplingConfig = SAMPLING) -> TextToVideo:
         "transformer": ("OpenSoraT2V_v1_3", Bundle.create(DiT, dit)),
         "text_encoder": ("T5EncoderModel", Bundle.create(T5Encoder, text)),
     }
-    made = {}
-    for number, (name, (class_name, bundle)) in enumerate(parts.items()):
-        params = bundle.init(jax.random.key(number))
-        if name == "transformer":
-            params = jax.tree.map(lambda leaf: leaf + 0.02 * jnp.sign(leaf), params)
-        made[name] = Pretrained(class_name, bundle, params)
+    made = {
+        name: Pretrained(class_name, bundle, random_params(bundle.abstract, seed))
+        for seed, (name, (class_name, bundle)) in enumerate(parts.items())
+    }
     return TextToVideo(made, tokenizer, sampling)
+
+
+def random_params(abstract, seed):
+    """Parameters of a usual size, drawn by numpy: compiling the real initialisation is slow."""
+    rng = np.random.default_rng(np.random.SeedSequence(seed))
+
+    def draw(path, leaf):
+        if path.endswith("scale"):
+            return jnp.ones(leaf.shape, leaf.dtype)
+        fan_in = max(1, int(np.prod(leaf.shape[:-1])))
+        return jnp.asarray(rng.normal(0, fan_in**-0.5, leaf.shape), leaf.dtype)
+
+    return tree.map_with_path(draw, abstract)
