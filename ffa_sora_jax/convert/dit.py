@@ -24,7 +24,10 @@ _BOOKKEEPING = (
     "cross_attention_dim", "num_frames", "sample_size", "sample_size_h", "sample_size_t",
     "sample_size_w", "skip_connection", "upcast_attention",
 )  # fmt: skip
-_EXTRAS = ("sparse_first", "sparse_last", "qk_norm", "norm", "pooled_text", "zero_init")
+_EXTRAS = (
+    "sparse_first", "sparse_last", "qk_norm", "norm", "absolute_position", "pooled_text",
+    "zero_init",
+)  # fmt: skip
 _HIDDEN = ("inpaint", "remat", "dtype")  # said by the class name; how to compute, not what
 
 # Source and target of the linear layers; {end} is weight and kernel, or bias twice.

@@ -64,6 +64,8 @@ class DiTConfig:
       mask_channels: channels of the mask of the inpaint variant.
       qk_norm: RMS norm with a learned scale on every query and key head.
       norm: "layernorm" or "rmsnorm" before self-attention, FFN and the last layer.
+      absolute_position: add fixed sines and cosines of t, h and w to the tokens; beside RoPE's
+        relative positions they teach a small model within few steps where everything belongs.
       pooled_text: add a projection of the mean text feature to the time embedding.
       zero_init: start as the identity: modulation, gates, cross-attention output and last layer
         at zero, other layers Xavier (arXiv 2212.09748). Else PyTorch's default initialisation.
@@ -92,6 +94,7 @@ class DiTConfig:
     mask_channels: int = 4
     qk_norm: bool = False
     norm: str = "layernorm"
+    absolute_position: bool = False
     pooled_text: bool = False
     zero_init: bool = False
     remat: str = "dots"
@@ -328,6 +331,8 @@ class DiT(nnx.Module):
         """
         grid = self._check(x_t, t, text, text_mask, video_mask)
         x = self._embed(x_t).astype(jnp.float32)  # (b, n, d)
+        if self.cfg.absolute_position:
+            x = x + embeddings.grid_sinusoid(grid, self.cfg.width)
         pooled = self._pooled(text, text_mask) if self.cfg.pooled_text else None
         embedded, rows = self.adaln_single(t, pooled)
         context = Context(

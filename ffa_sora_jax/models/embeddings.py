@@ -16,9 +16,11 @@ from flax import nnx
 from jax import Array
 
 from ffa_sora_jax.common import names
+from ffa_sora_jax.models import ops
 
 TIME_WIDTH = 256
 MAX_PERIOD = 10_000.0
+GRID_PERIOD = 100.0  # grids of small models have few positions
 INITS = ("torch", "xavier", "zeros")
 
 
@@ -34,18 +36,37 @@ def dense(
     kernel_init, bias_init = _initializers(init, inputs)
     return nnx.Linear(
         inputs, outputs, use_bias=use_bias, dtype=jnp.dtype(dtype), param_dtype=jnp.float32,
-        kernel_init=kernel_init, bias_init=bias_init, rngs=rngs,
+        kernel_init=kernel_init, bias_init=bias_init, dot_general=ops.dot_general, rngs=rngs,
     )  # fmt: skip
 
 
 def sinusoid(t: Array, width: int = TIME_WIDTH) -> Array:
     """Float32 features of times (b,) on the scale 0 .. 1000: (b, width), cosines then sines."""
     half = width // 2
-    # Rounded to float32 where the reference rounds; at t = 999 one such step moves an angle by 6e-5.
+    # Rounded where the reference rounds: at t = 999 the last bit moves an angle by 6e-5.
     exponents = np.float32(-math.log(MAX_PERIOD)) * np.arange(half, dtype=np.float32)
     frequencies = np.exp((exponents / np.float32(half)).astype(np.float64)).astype(np.float32)
     angles = jnp.asarray(t, jnp.float32)[:, None] * frequencies
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+def grid_sinusoid(grid: tuple[int, int, int], width: int) -> np.ndarray:
+    """Float32 (n, width) features of token positions: a third each for t, h and w.
+
+    Every third holds sines, then cosines. The shortest period is 2 pi tokens, the longest nearly
+    2 pi `GRID_PERIOD`.
+
+    Raises:
+      ValueError: the width is not a multiple of 6.
+    """
+    if width % 6:
+        raise ValueError(f"Absolute positions need a width that is a multiple of 6, not {width}.")
+    count = width // 6
+    frequencies = GRID_PERIOD ** (-np.arange(count, dtype=np.float64) / count)
+    axes = np.meshgrid(*(np.arange(size) for size in grid), indexing="ij")
+    angles = [axis.reshape(-1, 1) * frequencies for axis in axes]  # (n, width / 6) each
+    waves = [wave(angle) for angle in angles for wave in (np.sin, np.cos)]
+    return np.concatenate(waves, axis=-1).astype(np.float32)
 
 
 def unpatchify(tokens: Array, grid: tuple[int, int, int], patch: int) -> Array:

@@ -9,6 +9,8 @@ multiplications, rounding error of a few 1e-6 of the largest output).
 Axes: b batch, t frames, h w space, i input channels, o output channels.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from einops import rearrange
@@ -103,6 +105,21 @@ def attention(
     else:
         y = _headwise_attention(q * scale, k, v, bias)
     return rearrange(y, "b heads n d -> b n heads d")
+
+
+def dot_general(
+    x: Array, kernel: Array, dimension_numbers: jax.lax.DotDimensionNumbers, **options: Any
+) -> jax.Array:
+    """`jax.lax.dot_general` for `nnx.Linear`: (..., i) and (i, o) -> (..., o).
+
+    On CPU the leading axes are merged first: the gradient of the kernel is then one product of
+    two matrices instead of one over several axes, which saves a tenth of a training step.
+    """
+    if jax.default_backend() != "cpu":  # merging would undo a sharding of several axes
+        return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
+    rows = x.reshape(-1, x.shape[-1])
+    y = jax.lax.dot_general(rows, kernel, (((1,), (0,)), ((), ())), **options)
+    return y.reshape(*x.shape[:-1], kernel.shape[-1])
 
 
 def _dense_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:

@@ -216,5 +216,5 @@ class T5Encoder(nnx.Module):
 def _dense(inputs: int, outputs: int, *, std: float, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
     return nnx.Linear(
         inputs, outputs, use_bias=False, dtype=jnp.dtype(dtype), param_dtype=jnp.float32,
-        kernel_init=nnx.initializers.normal(std), rngs=rngs,
+        kernel_init=nnx.initializers.normal(std), dot_general=ops.dot_general, rngs=rngs,
     )  # fmt: skip

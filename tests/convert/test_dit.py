@@ -61,7 +61,8 @@ def test_the_released_model_has_the_keys_and_the_size_of_the_reference():
     "changes",
     [
         dict(num_layers=1), dict(num_layers=5, sparse1d=False), dict(num_layers=7, sparse_last=6),
-        dict(qk_norm=True, norm="rmsnorm", pooled_text=True, zero_init=True),
+        dict(qk_norm=True, norm="rmsnorm", pooled_text=True, zero_init=True,
+             absolute_position=True),
         dict(sparse_first=1, sparse_last=3, sparse_n=2, inpaint=True, mask_channels=2),
         dict(patch_size=1, out_channels=6, norm_eps=1e-5, interpolation_scale_t=2.0),
     ],

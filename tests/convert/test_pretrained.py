@@ -147,17 +147,26 @@ def test_the_fingerprint_follows_every_bit(folder, model):
 # --- Writing ---
 
 
-def test_an_existing_model_is_replaced_and_nothing_else(tmp_path, model):
+def test_an_existing_model_is_replaced(tmp_path, model):
     target = tmp_path / "dit"
     save_pretrained(model, target)
     save_pretrained(model, target)
     assert sorted(p.name for p in target.iterdir()) == ["config.json", WEIGHTS]
-    (target / "notes.txt").write_text("mine")
-    with pytest.raises(ValueError, match=r"holds more than a model.*notes\.txt"):
-        save_pretrained(model, target)
-    assert (target / "notes.txt").read_text() == "mine"
+    assert [p.name for p in tmp_path.iterdir()] == ["dit"]
     with pytest.raises(ValueError, match="is a file"):
-        save_pretrained(model, target / "notes.txt")
+        save_pretrained(model, target / WEIGHTS)
+
+
+def test_other_files_stay_and_old_shards_go(tmp_path, model, monkeypatch):
+    target = tmp_path / "dit"
+    with monkeypatch.context() as patch:
+        patch.setattr(pretrained, "MAX_SHARD_BYTES", 50_000)
+        save_pretrained(model, target)
+    (target / "notes.txt").write_text("mine")
+    save_pretrained(model, target)
+    assert sorted(p.name for p in target.iterdir()) == ["config.json", WEIGHTS, "notes.txt"]
+    assert [p.name for p in tmp_path.iterdir()] == ["dit"]
+    assert from_pretrained(target).fingerprint == model.fingerprint
 
 
 def test_a_failed_write_leaves_the_old_model_and_no_remains(tmp_path, model, monkeypatch):
