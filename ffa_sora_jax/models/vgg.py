@@ -52,10 +52,9 @@ class LPIPS(nnx.Module):
         types.check_shape(video, "b t h w c", "video")
         b = video.shape[0]
         pairs = zip(self.features(video), self.features(other), self.heads, strict=True)
-        distance = sum(
-            jnp.mean(jnp.square(_unit(x) - _unit(y)) @ head[...], axis=(1, 2))
-            for x, y, head in pairs
-        )
+        distance = jnp.zeros(video.shape[0] * video.shape[1])
+        for x, y, head in pairs:
+            distance += jnp.mean(jnp.square(_unit(x) - _unit(y)) @ head[...], axis=(1, 2))
         return rearrange(distance, "(b t) -> b t", b=b)
 
     def features(self, video: Array) -> list[Array]:
