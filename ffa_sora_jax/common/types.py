@@ -9,12 +9,12 @@ import flax.struct
 import jax
 import numpy as np
 
-Array: TypeAlias = jax.Array | np.ndarray
+Array: TypeAlias = jax.Array  # of computations; jax takes numpy arrays in its place
+AnyArray: TypeAlias = jax.Array | np.ndarray  # where batches come from the host too
 Params: TypeAlias = dict[str, Any]
 
 
-@flax.struct.dataclass
-class Text:
+class Text(flax.struct.PyTreeNode):
     """Tokenised reports, or their stored embeddings.
 
     Attributes:
@@ -24,13 +24,12 @@ class Text:
         trained together with the model.
     """
 
-    ids: Array
-    mask: Array
-    embedding: Array | None = None
+    ids: AnyArray
+    mask: AnyArray
+    embedding: AnyArray | None = None
 
 
-@flax.struct.dataclass
-class Clip:
+class Clip(flax.struct.PyTreeNode):
     """One batch of angiograms; all fields share the leading axis b.
 
     Attributes:
@@ -44,15 +43,15 @@ class Clip:
       exam: (b,) int64 salted hash of the exam; never an identifier.
     """
 
-    video: Array | None
-    frame_mask: Array | None = None
+    video: AnyArray | None
+    frame_mask: AnyArray | None = None
     text: Text | None = None
-    latent: Array | None = None
-    fundus: Array | None = None
-    exam: Array | None = None
+    latent: AnyArray | None = None
+    fundus: AnyArray | None = None
+    exam: AnyArray | None = None
 
 
-def check_shape(x: Array, axes: str, name: str = "array", **sizes: int) -> dict[str, int]:
+def check_shape(x: AnyArray, axes: str, name: str = "array", **sizes: int) -> dict[str, int]:
     """Checks the rank of `x`, and the sizes of named axes.
 
     Args:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffa_sora_jax.common.names import unknown_name
-from ffa_sora_jax.common.types import Array, Clip
+from ffa_sora_jax.common.types import AnyArray, Clip
 from ffa_sora_jax.metrics.base import MeanState
 
 SSIM_WINDOWS = ("gaussian", "uniform")
@@ -104,7 +104,7 @@ class SSIM:
         return {self.name: state.mean()}
 
 
-def psnr(sample: Array, reference: Array, data_range: float = 1.0) -> jax.Array:
+def psnr(sample: AnyArray, reference: AnyArray, data_range: float = 1.0) -> jax.Array:
     """PSNR of every frame.
 
     Args:
@@ -124,7 +124,7 @@ def psnr(sample: Array, reference: Array, data_range: float = 1.0) -> jax.Array:
 
 
 def ssim(
-    sample: Array, reference: Array, data_range: float = 1.0, window: str = "gaussian"
+    sample: AnyArray, reference: AnyArray, data_range: float = 1.0, window: str = "gaussian"
 ) -> jax.Array:
     """SSIM of every frame: per channel, then the mean over channels.
 
@@ -158,14 +158,14 @@ def ssim(
     return value.mean((-3, -2, -1))
 
 
-def _pair(sample: Clip, reference: Clip | None) -> tuple[Array, Array]:
+def _pair(sample: Clip, reference: Clip | None) -> tuple[AnyArray, AnyArray]:
     """Videos of both clips in [0, 1]."""
     if reference is None or sample.video is None or reference.video is None:
         raise ValueError("PSNR and SSIM compare two videos: sample and reference.")
     return 0.5 * (sample.video + 1.0), 0.5 * (reference.video + 1.0)
 
 
-def _check_pair(sample: Array, reference: Array) -> tuple[jax.Array, jax.Array]:
+def _check_pair(sample: AnyArray, reference: AnyArray) -> tuple[jax.Array, jax.Array]:
     if sample.shape != reference.shape or sample.ndim < 3:
         raise ValueError(
             f"sample has shape {sample.shape}, reference {reference.shape}; expected the same "

@@ -5,6 +5,7 @@ is the only bridge between the two.
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -26,10 +27,10 @@ class Bundle:
     cfg: Any
     graphdef: Any
     abstract: Params
-    module: type[nnx.Module]
+    module: Callable[..., nnx.Module]
 
     @classmethod
-    def create(cls, module: type[nnx.Module], cfg: Any) -> "Bundle":
+    def create(cls, module: Callable[..., nnx.Module], cfg: Any) -> "Bundle":
         """Traces `module(cfg, rngs=...)` without allocating parameters."""
         model = nnx.eval_shape(lambda: module(cfg, rngs=nnx.Rngs(0)))
         graphdef, state = nnx.split(model)

@@ -45,7 +45,7 @@ def make_config(**diffusion):
 def random_like(abstract):
     """Small random parameters, without compiling an initialiser for every shape."""
     rng = np.random.default_rng(np.random.SeedSequence(7))
-    return jax.tree.map(lambda a: 0.1 * rng.standard_normal(a.shape, np.float32), abstract)
+    return jax.tree.map(lambda a: jnp.asarray(0.1 * rng.standard_normal(a.shape), a.dtype), abstract)
 
 
 def params_of(task):
