@@ -9,8 +9,7 @@
 #   EXAMS       phantom exams over all splits         RES         pixels per side
 #   VAE_CONFIG  config of the VAE run                 T2V_CONFIG  config of the text-to-video run
 #   VAE_ARGS    more options of that run              T2V_ARGS    more options of that run
-#   STATS       clips that fix the latent scale       DTYPE       in which weights are stored
-#   REPORT      the report of the video
+#   DTYPE       in which weights are stored           REPORT      the report of the video
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 cd "$(dirname "$0")/.."
@@ -22,7 +21,6 @@ VAE_CONFIG=${VAE_CONFIG:-configs/vae_phantom.py:runlocal}
 T2V_CONFIG=${T2V_CONFIG:-configs/t2v_phantom.py:runlocal}
 VAE_ARGS=${VAE_ARGS:-}
 T2V_ARGS=${T2V_ARGS:-}
-STATS=${STATS:-32}
 DTYPE=${DTYPE:-float32}
 REPORT=${REPORT:-"Left eye FFA: 1. The arterial filling and venous return time were normal."}
 
@@ -37,7 +35,7 @@ main() {
   step "2 of 7: the video autoencoder"
   ffa-sora train --config "$VAE_CONFIG" --workdir "$OUT/vae" --quiet \
     --config.data.data_dir="$OUT/data" $VAE_ARGS
-  ffa-sora export --workdir "$OUT/vae" --output "$OUT/vae-model" --latent-stats "$STATS"
+  ffa-sora export --workdir "$OUT/vae" --output "$OUT/vae-model"
 
   step "3 of 7: the latents of every clip, once"
   ffa-sora prepare latents --dataset "phantom/${RES}_full" --data-dir "$OUT/data" \

@@ -22,7 +22,6 @@ TIME_LAWS = ("uniform", "logit_normal", "mode", "mixed")
 WEIGHTINGS = ("none", "min_snr", "sigma_sqrt", "cosmap")
 
 _MODE_SCALE = 1.29  # of Stable Diffusion 3's "mode" law (arXiv 2403.03206, section 3.1)
-_MIN_SIGMA = 0.05  # clamp of the velocity loss, as in JiT (arXiv 2511.13720)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +42,9 @@ class Objective:
       weight_floor: lower bound of the weight. Min-SNR weighting with a zero terminal SNR gives
         the terminal step, where sampling starts, a weight of exactly 0; a floor repairs that.
       velocity_loss: with prediction "x0", measures the error of the implied velocity, the
-        squared x0 error over max(sigma, 0.05)^2 (arXiv 2511.13720).
+        squared x0 error over max(sigma, min_sigma)^2 (arXiv 2511.13720).
+      min_sigma: the clamp of the velocity loss. The paper's is 0.05; a larger one gives more of a
+        short training to high noise, where the layout is decided.
       noise_offset: scale of extra noise shared by all positions of a channel.
     """
 
@@ -57,6 +58,7 @@ class Objective:
     snr_gamma: float = 5.0
     weight_floor: float = 0.0
     velocity_loss: bool = False
+    min_sigma: float = 0.05
     noise_offset: float = 0.0
 
     def __post_init__(self):
@@ -113,7 +115,7 @@ class Objective:
         else:
             weight = jnp.ones_like(sigma)
         if self.velocity_loss:
-            weight = weight / jnp.maximum(sigma, _MIN_SIGMA) ** 2
+            weight = weight / jnp.maximum(sigma, self.min_sigma) ** 2
         return jnp.maximum(weight, self.weight_floor)
 
     def draw_noise(self, rng: jax.Array, x0: Array) -> Array:

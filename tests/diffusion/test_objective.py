@@ -142,6 +142,13 @@ def test_terminal_step_recovers_from_v():
     np.testing.assert_allclose(objective.to_x0(v, objective.noised(x0, noise, t), t), x0)
 
 
+def test_velocity_loss_is_clamped_at_min_sigma():
+    """Below the clamp the weight is constant, above it the velocity's own 1 / sigma^2."""
+    clamped = Objective(schedule="flow", prediction="x0", velocity_loss=True, min_sigma=0.5)
+    weights = clamped.weight(np.float32([100.0, 500.0, 800.0]))  # sigma = t / 1000
+    np.testing.assert_allclose(weights, [4.0, 4.0, 1.0 / 0.64], rtol=TOL["unit"])
+
+
 def test_velocity_loss_equals_flow_loss_of_the_implied_velocity():
     """(x_t - x0_hat) / s is the velocity that a predicted x0 implies on the straight path."""
     by_x0 = Objective(schedule="flow", prediction="x0", velocity_loss=True)
