@@ -225,8 +225,8 @@ def test_half_precision_decoding_stays_close_and_keeps_float32_outside():
     video = jax.jit(lambda p: bundle.apply(p, z, method="decode"))(params)
     mean, _ = jax.jit(lambda p: bundle.apply(p, last(io["t5.x"]), method="encode"))(params)
     assert video.dtype == mean.dtype == jnp.float32
-    error = np.abs(np.asarray(video) - last(io["t5.dec"]))
-    assert 1e-4 < error.max() < 0.1
+    error = np.std(np.asarray(video) - last(io["t5.dec"])) / np.std(last(io["t5.dec"]))
+    assert 1e-3 < error < 0.1
 
 
 def test_no_attention_and_groupnorm_build_and_run():

@@ -72,7 +72,7 @@ def test_encode_in_chunks_equals_the_whole_for_every_length_and_chunk_size(quick
             )
 
 
-@pytest.mark.parametrize("size", [2, 4, 6, 7])
+@pytest.mark.parametrize("size", [1, 4])
 def test_21_frames_with_attention_equal_the_reference_where_its_own_chunks_fail(
     size, quick_compile
 ):
