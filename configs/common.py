@@ -54,6 +54,7 @@ def base() -> mlc.ConfigDict:
         keep=3,  # checkpoints kept, at least 2
         max_seconds=0.0,  # > 0: save and stop after this wall time
         calibration_batches=0,  # batches given to Task.calibrate before step 0
+        init_from="",  # folder of a trained model to start from; "" starts from random numbers
     )
     config.eval = dict(
         steps=500,

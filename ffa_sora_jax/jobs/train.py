@@ -60,8 +60,7 @@ def run(args: argparse.Namespace) -> int:
     prepared = loop.prepare(task, config)
     _describe(prepared, quiet=args.quiet)
     source, eval_source = _open_data(config)
-    if source.latents is not None:  # made by the very weights that will decode them
-        source.latents.check_vae(getattr(task, "vae").fingerprint)  # noqa: B009
+    task.check_data(source.latents)
     try:
         with StopSignals() as stop:
             state = loop.train(

@@ -10,12 +10,14 @@ owns those and treats parameters as nested dicts, one per player:
 
 import importlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
 
 from ffa_sora_jax.common import names
 from ffa_sora_jax.common.types import Array, Clip, Params
+from ffa_sora_jax.data.latents import LatentCache
 
 TASKS = {
     "vae": "ffa_sora_jax.tasks.vae",
@@ -26,8 +28,8 @@ TASKS = {
 class Task:
     """Base of all tasks; subclasses fill in `players`, `init`, `loss` and `sample`.
 
-    Everything but `frozen`, `player` and `calibrate` is traced by `jax.jit`, with the video of a
-    clip already float32 in [-1, 1] on the device.
+    `init`, `loss` and `sample` are traced by `jax.jit`, with the video of a clip already float32
+    in [-1, 1] on the device; the rest runs on the host.
 
     Attributes:
       players: names of the separately optimized parameter trees. The first one is evaluated.
@@ -42,6 +44,38 @@ class Task:
     def frozen(self) -> Params:
         """Parameters that are used and never trained, such as the VAE of a text-to-video run."""
         return {}
+
+    def check_data(self, latents: LatentCache | None) -> None:
+        """Refuses data that the task cannot train on, before anything slow happens.
+
+        Args:
+          latents: cached latents that replace the video of training clips, if any.
+
+        Raises:
+          ValueError: they do not fit this task.
+        """
+        if latents is not None:
+            raise ValueError(
+                f"This task trains on video, not on the latents in {latents.folder}; leave "
+                "data.latents empty: --config.data.latents="
+            )
+
+    def warm_start(self, directory: Path) -> dict[str, Params]:
+        """Trained parameters to start from instead of those of `init`.
+
+        Args:
+          directory: `config.train.init_from`.
+
+        Returns:
+          Host arrays by player, in the structure of `init`; what is left out starts fresh.
+
+        Raises:
+          FileNotFoundError: nothing to read there.
+          ValueError: a model that is not the one to train, or a task that cannot do this.
+        """
+        raise ValueError(
+            f"{type(self).__name__} cannot start from {directory}; leave train.init_from empty."
+        )
 
     def calibrate(self, params: dict[str, Params], clips: Iterator[Clip]) -> dict[str, Params]:
         """Initialisation that needs data (PCA, latent statistics); host side, once, at step 0.

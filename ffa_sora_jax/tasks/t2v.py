@@ -20,6 +20,7 @@ import jax.numpy as jnp
 from ffa_sora_jax.common import names
 from ffa_sora_jax.common.types import Array, Clip, Params, Text
 from ffa_sora_jax.convert.pretrained import Pretrained, from_pretrained
+from ffa_sora_jax.data.latents import LatentCache
 from ffa_sora_jax.data.text_cache import TextCache
 from ffa_sora_jax.diffusion.guidance import Guidance
 from ffa_sora_jax.diffusion.objective import Objective
@@ -27,6 +28,7 @@ from ffa_sora_jax.diffusion.sampler import Sampler
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.dit import DiT, DiTConfig
 from ffa_sora_jax.models.t5 import T5Config, T5Encoder
+from ffa_sora_jax.tasks import initial
 from ffa_sora_jax.tasks.base import Task
 
 T = TypeVar("T")
@@ -114,6 +116,32 @@ class T2V(Task):
         params = {"dit": self.dit.init(dit_key)}
         if self.text_encoder is not None:
             params["text_encoder"] = self.text_encoder.init(text_key)
+        return {"model": params}
+
+    def check_data(self, latents: LatentCache | None) -> None:
+        """Latents must be those of the very weights that decode the samples."""
+        if latents is not None:
+            latents.check_vae(self.vae.fingerprint)
+
+    def warm_start(self, directory: Path) -> dict[str, Params]:
+        """The DiT of a transformer's or pipeline's folder, and the pipeline's text encoder.
+
+        The text encoder is read where it is trained together with the DiT; a transformer's folder
+        has none, so that it starts fresh.
+        """
+        folder = initial.find(directory, "transformer")
+        params = {
+            "dit": initial.load(
+                folder, ("OpenSoraT2V_v1_3",), self.dit.cfg, section="model",
+                free=("out_channels", "zero_init", "remat", "dtype"),
+            )
+        }  # fmt: skip
+        beside = directory / "text_encoder"
+        if self.text_encoder is not None and folder != directory and beside.is_dir():
+            params["text_encoder"] = initial.load(
+                beside, ("T5EncoderModel", "MT5EncoderModel"), self.text_encoder.cfg,
+                section="text_encoder", free=("dtype",),
+            )  # fmt: skip
         return {"model": params}
 
     def frozen(self) -> Params:

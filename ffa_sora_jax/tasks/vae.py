@@ -8,6 +8,7 @@ Terms whose weight is 0 are not computed; without an adversarial term there is o
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,10 +22,12 @@ from ffa_sora_jax.models import wfvae_pca
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.discriminators import DiscriminatorConfig, PatchDiscriminator3D
 from ffa_sora_jax.models.wfvae import WFVAE, Decoded, WFVAEConfig
+from ffa_sora_jax.tasks import initial
 from ffa_sora_jax.tasks.base import Task
 
 PIXEL_LOSSES = {"l1": losses.l1, "l2": losses.l2}
 
+Terms = dict[str, tuple[float | Array, Array]]  # weight and value by name
 # (parameters, video, reconstruction) -> distance per frame (b, t)
 Perceptual = Callable[[Params, Array, Array], Array]
 
@@ -45,6 +48,7 @@ class VAELossConfig:
       adaptive_eps, adaptive_max: see `losses.adaptive_weight`.
       train_encoder: False keeps the encoder as it starts, so that latents stay what they were and
         a diffusion model can train beside the decoder.
+      whitening: of the latent that PCA starts from, see `wfvae_pca.pca_init`.
     """
 
     pixel: str = "l1"
@@ -58,6 +62,7 @@ class VAELossConfig:
     adaptive_eps: float = 1e-6
     adaptive_max: float = 1e6
     train_encoder: bool = True
+    whitening: float = 1.0
 
     def __post_init__(self) -> None:
         if self.pixel not in PIXEL_LOSSES:
@@ -95,12 +100,26 @@ class VAETask(Task):
         """Parameters of the perceptual distance."""
         return {} if self._perceptual is None else {"perceptual": self._perceptual[1]}
 
+    def warm_start(self, directory: Path) -> dict[str, Params]:
+        """The autoencoder of a model's or pipeline's folder; the discriminator starts fresh.
+
+        `scale` and `shift` of the latent may differ: training changes what they describe, and
+        `ffa-sora export --latent-stats` measures them.
+        """
+        folder = initial.find(directory, "vae")
+        free = ("scale", "shift", "conv_form", "encoder_dtype", "decoder_dtype")
+        model = initial.load(
+            folder, ("WFVAEModel",), self.bundle.cfg, section="model", free=free
+        )  # fmt: skip
+        return {"model": model}
+
     def calibrate(self, params: dict[str, Params], clips: Iterator[Clip]) -> dict[str, Params]:
         """PCA of the calibration clips, where the model has a linear path."""
         if not self.bundle.cfg.linear_path:
             return params
         videos = (clip.video for clip in clips if clip.video is not None)
-        return {**params, "model": wfvae_pca.pca_init(self.bundle, params["model"], videos)}
+        model = wfvae_pca.pca_init(self.bundle, params["model"], videos, self.weights.whitening)
+        return {**params, "model": model}
 
     def player(self, step: int) -> str:
         """The autoencoder alone before `adversarial_start`, then both in turn."""
@@ -129,7 +148,7 @@ class VAETask(Task):
         decoded = self.bundle.apply(model, latent, method="decode_with_flows")
         if player == "discriminator":
             return self._discriminator_loss(params, video, decoded.video)
-        terms = {"kl": (self.weights.kl_weight, losses.kl(mean, logvar))}
+        terms: Terms = {"kl": (self.weights.kl_weight, losses.kl(mean, logvar))}
         if self.weights.wavelet_weight:
             flows = losses.wavelet(tuple(bands), (decoded.l1_bands, decoded.l2_bands))
             terms["wavelet"] = (self.weights.wavelet_weight, flows)
@@ -139,14 +158,14 @@ class VAETask(Task):
         total = sum((weight * value for weight, value in terms.values()), jnp.zeros(()))
         scalars = {name: value for name, (_, value) in terms.items()}
         if "adversarial" in terms:
-            scalars["adaptive_weight"] = terms["adversarial"][0]
+            scalars["adaptive_weight"] = jnp.asarray(terms["adversarial"][0])
         return total, scalars
 
     def sample(self, params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip) -> Clip:
         """The reconstruction from the posterior mean, clipped to [-1, 1]."""
         mean, _ = self.bundle.apply(params["model"], self._video(clip), method="encode")
         video = jnp.clip(self.bundle.apply(params["model"], mean, method="decode"), -1.0, 1.0)
-        if video.shape[-1] != clip.video.shape[-1]:
+        if clip.video is not None and clip.video.shape[-1] != video.shape[-1]:
             video = jnp.mean(video, axis=-1, keepdims=True)
         return clip.replace(video=video)
 
@@ -154,16 +173,14 @@ class VAETask(Task):
         """The clip's pixels; grey ones are repeated for a colour model."""
         if clip.video is None:
             raise ValueError("The VAE trains on video; leave data.latents empty.")
-        if clip.video.shape[-1] == 1 and self.bundle.cfg.in_channels == 3:
-            return jnp.repeat(clip.video, 3, axis=-1)
-        return clip.video
+        video = jnp.asarray(clip.video)
+        repeats = self.bundle.cfg.in_channels == 3 and video.shape[-1] == 1
+        return jnp.repeat(video, 3, axis=-1) if repeats else video
 
-    def _pixel_terms(
-        self, frozen: Params, video: Array, recon: Array
-    ) -> dict[str, tuple[float, Array]]:
+    def _pixel_terms(self, frozen: Params, video: Array, recon: Array) -> Terms:
         """Weight and value of the terms that compare the reconstruction with the video."""
         weights = self.weights
-        terms = {"pixel": (1.0, PIXEL_LOSSES[weights.pixel](video, recon))}
+        terms: Terms = {"pixel": (1.0, PIXEL_LOSSES[weights.pixel](video, recon))}
         if weights.mse_weight:
             terms["mse"] = (weights.mse_weight, losses.l2(video, recon))
         if weights.detail_weight:

@@ -31,7 +31,7 @@ KEYS: dict[str, tuple[str, ...]] = {
     "mesh": ("axes", "rules"),
     "train": (
         "total_steps", "batch_size", "log_steps", "ckpt_steps", "keep", "max_seconds",
-        "calibration_batches",
+        "calibration_batches", "init_from",
     ),
     "eval": (
         "steps", "batch_size", "num_batches", "num_samples", "metrics", "num_sheets", "use_ema",
@@ -41,10 +41,12 @@ KEYS: dict[str, tuple[str, ...]] = {
 # take keys that the config file does not list, because every field has a default.
 OPEN = ("model", "vae", "text_encoder", "data", "diffusion", "sample")
 # What may change when a run is resumed: nothing here alters the update of a single step, except
-# that the length of the run moves the end of a decaying learning rate.
+# that the length of the run moves the end of a decaying learning rate. Where a run started from no
+# longer matters once it has a checkpoint.
 RESUMABLE = (
     "train/total_steps", "train/log_steps", "train/ckpt_steps", "train/keep", "train/max_seconds",
-    "eval/", "sample/", "mesh/", "data/data_dir", "data/threads", "data/prefetch",
+    "train/init_from", "eval/", "sample/", "mesh/", "data/data_dir", "data/threads",
+    "data/prefetch",
 )  # fmt: skip
 PREFIX = "--config."
 

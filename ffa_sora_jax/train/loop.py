@@ -2,7 +2,8 @@
 
     fetch batch -> step (donates the state) -> log -> evaluate -> save -> stop?
 
-A run starts from its own workdir if there is a checkpoint, and else from scratch. Random numbers
+A run starts from its own workdir if there is a checkpoint, else from the model folder that
+`train.init_from` names, and else from scratch. Random numbers
 and the order of examples depend only on (seed, step), so k + k steps equal 2k steps bit for bit.
 """
 
@@ -138,6 +139,11 @@ def prepare(task: Task, config: Mapping[str, Any], mesh: Mesh | None = None) -> 
     optim, total = dict(config["optim"]), config["train"]["total_steps"]
     players = dict(optim.pop("players"))
     names.check_keys("player in config.optim.players", players, task.players)
+    if config["train"]["init_from"] and config["train"]["calibration_batches"]:
+        raise ValueError(
+            "train.init_from and train.calibration_batches both set the first parameters; unset "
+            "one: --config.train.calibration_batches=0 or --config.train.init_from="
+        )
     pairs = {p: make_optimizer({**optim, **players.get(p, {})}, total) for p in task.players}
     ema_players = tuple(config["ema"]["players"]) or task.players[:1]
     names.check_keys("player in config.ema.players", ema_players, task.players)
@@ -181,14 +187,22 @@ def _begin(
         info.step = restored.step
         info.window.restore(restored.meta["window"])
         return TrainState(**restored.state)
+    state = _first_state(run, source)
     if _is_first():
         config_lib.write(run.config, workdir / CONFIG_FILE)
-    return _first_state(run, source)
+    return state
 
 
 def _first_state(run: Run, source: Source) -> TrainState:
     args = (run.optimizers, run.ema_players)
+    folder = run.config["train"]["init_from"]
     num_batches = run.config["train"]["calibration_batches"]
+    if folder:
+        loaded = run.task.warm_start(Path(folder))
+        params = state_lib.fill(
+            loaded, folder, run.task, run.abstract.params, run.shardings.params, run.config["seed"]
+        )
+        return state_lib.replace_params(params, *args, run.shardings)
     if not num_batches:
         return state_lib.create_state(run.task, *args, run.shardings, run.config["seed"])
     params = jax.device_get(jax.jit(run.task.init)(seeds.stream(run.config["seed"], "init")))

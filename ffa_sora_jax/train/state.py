@@ -7,10 +7,11 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import optax
+from absl import logging
 from jax.sharding import Mesh
 
 from ffa_sora_jax.common import mesh as mesh_lib
-from ffa_sora_jax.common import seeds
+from ffa_sora_jax.common import seeds, tree
 from ffa_sora_jax.common.types import Array, Params
 from ffa_sora_jax.tasks.base import Task
 
@@ -95,6 +96,49 @@ def create_state(
     return jax.jit(
         lambda rng: new_state(task.init(rng), optimizers, ema_players), out_shardings=shardings
     )(seeds.stream(seed, "init"))
+
+
+def fill(
+    loaded: dict[str, Params],
+    folder: str,
+    task: Task,
+    abstract: dict[str, Params],
+    shardings: dict[str, Params],
+    seed: int,
+) -> dict[str, Params]:
+    """Loaded parameters, and fresh ones for every part that was not loaded.
+
+    Args:
+      loaded: host arrays by player; a part of the structure of `abstract`.
+      folder: where they are from, for messages.
+      task: gives the fresh parameters.
+      abstract: shapes of all parameters by player.
+      shardings: shardings of all parameters by player.
+      seed: seed of the run.
+
+    Raises:
+      ValueError: parameters that the task does not have, or of other shapes.
+    """
+    found, wanted = tree.flatten(loaded), tree.flatten(abstract)
+    wrong = [
+        f"  {path}: {leaf.shape} there, {wanted[path].shape if path in wanted else 'none'} here"
+        for path, leaf in found.items()
+        if path not in wanted or leaf.shape != wanted[path].shape
+    ]
+    if wrong:
+        raise ValueError(
+            f"{len(wrong)} parameters of {folder} do not fit this run's model:\n"
+            + "\n".join(wrong[:10]) + "\nChoose another train.init_from, or the config of that "
+            "model."
+        )  # fmt: skip
+    logging.info("Starting from %s: %d of %d parameters.", folder, len(found), len(wanted))
+    fresh: dict[str, Any] = {}
+    if missing := sorted(wanted.keys() - found.keys()):
+        parts = sorted({"/".join(path.split("/")[:2]) for path in missing})
+        logging.info("Starting fresh, for it is not there: %s", ", ".join(parts))
+        init = jax.jit(task.init, out_shardings=shardings)(seeds.stream(seed, "init"))
+        fresh = tree.flatten(init)
+    return tree.unflatten_like({**fresh, **found}, abstract)
 
 
 def replace_params(

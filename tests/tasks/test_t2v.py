@@ -45,7 +45,8 @@ def make_config(**diffusion):
 def random_like(abstract):
     """Small random parameters, without compiling an initialiser for every shape."""
     rng = np.random.default_rng(np.random.SeedSequence(7))
-    return jax.tree.map(lambda a: jnp.asarray(0.1 * rng.standard_normal(a.shape), a.dtype), abstract)
+    leaf = lambda a: jnp.asarray(0.1 * rng.standard_normal(a.shape), a.dtype)  # noqa: E731
+    return jax.tree.map(leaf, abstract)
 
 
 def params_of(task):

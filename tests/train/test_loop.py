@@ -161,3 +161,75 @@ def test_calibration_sees_the_first_batches(tmp_path):
     state = loop.train(Calibrated(), config, tmp_path, ToySource(), mesh=one_device())
     mean = np.mean([ToySource().batch(step).video.mean() for step in range(3)])
     np.testing.assert_allclose(state.params["model"]["up"]["bias"], mean, rtol=1e-6)
+
+
+class Warm(ToyTask):
+    """Finds the first layer in any folder; `change` spoils it."""
+
+    def __init__(self, change=lambda params: params):
+        self.change = change
+
+    def warm_start(self, directory):
+        assert str(directory) == "somewhere"
+        bias = np.arange(256, dtype=np.float32)
+        up = {"kernel": np.full((16, 256), 0.25, np.float32), "bias": bias}
+        return {"model": self.change({"up": up})}
+
+
+def warm_config(**train):
+    config = toy_config(**{"init_from": "somewhere", **train})
+    config.optim.lr = 0.0
+    return config
+
+
+@pytest.mark.parametrize("axes", [ONE, MESHES["2x4"]], ids=["one", "2x4"])
+def test_starts_from_a_folder_and_fills_in_what_it_lacks(tmp_path, axes):
+    mesh = one_device() if axes == ONE else make_mesh(axes)
+    fresh = loop.train(
+        ToyTask(), warm_config(init_from="", total_steps=1), tmp_path / "still", ToySource(),
+        mesh=mesh,
+    )  # fmt: skip
+    warm = loop.train(
+        Warm(), warm_config(total_steps=1), tmp_path / "warm", ToySource(), mesh=mesh
+    )  # fmt: skip
+    for params in (warm.params["model"], warm.ema["model"]):
+        np.testing.assert_array_equal(params["up"]["bias"], np.arange(256))
+        np.testing.assert_array_equal(params["up"]["kernel"], 0.25)
+        assert same(params["blocks"], fresh.params["model"]["blocks"])
+    sharding = fresh.params["model"]["up"]["kernel"].sharding
+    assert warm.params["model"]["up"]["kernel"].sharding == sharding
+
+
+def test_own_checkpoint_comes_before_the_folder(tmp_path):
+    class Gone(ToyTask):
+        def warm_start(self, directory):
+            raise AssertionError
+
+    config = toy_config(init_from="somewhere")
+    straight = loop.train(Warm(), config, tmp_path / "a", ToySource(), mesh=one_device())
+    half = toy_config(init_from="somewhere", total_steps=4)
+    loop.train(Warm(), half, tmp_path / "b", ToySource(), mesh=one_device())
+    moved = toy_config(init_from="elsewhere")
+    resumed = loop.train(Gone(), moved, tmp_path / "b", ToySource(), mesh=one_device())
+    assert same(straight, resumed)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda p: {"up": {**p["up"], "bias": np.zeros(3)}},
+            r"up/bias: \(3,\) there, \(256,\) here",
+        ),
+        (lambda p: {**p, "down": np.zeros(3)}, r"model/down: \(3,\) there, none here"),
+    ],
+)
+def test_loaded_parameters_that_do_not_fit_are_named(tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        loop.train(Warm(change), warm_config(), tmp_path, ToySource(), mesh=one_device())
+    assert not (tmp_path / "config.json").exists()
+
+
+def test_two_beginnings_are_refused():
+    with pytest.raises(ValueError, match="calibration_batches both set the first parameters"):
+        loop.prepare(Warm(), warm_config(calibration_batches=1), one_device())
