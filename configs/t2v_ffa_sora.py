@@ -5,6 +5,8 @@ Prepare:  ffa-sora prepare latents --data-dir data --dataset hospital/512 --vae 
           ffa-sora prepare text --data-dir data --dataset hospital/512 \
             --text-encoder weights/mt5-xxl --output data/text512
 Run:      ffa-sora train --config configs/t2v_ffa_sora.py --workdir runs/ffa_sora
+Tune:     the same with --config.train.init_from=weights/transformer, the folder of the transformer
+          released with Open-Sora Plan v1.3; these are its sizes
 Hardware: parameters, moments and averages are sharded over all devices (axis fsdp): 44 GB of
           state and the gradients, so 8 chips of 16 GB or more. `:runlocal` is the same recipe
           with a tiny transformer on phantoms.

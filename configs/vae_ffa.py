@@ -3,6 +3,9 @@ r"""WF-VAE of Open-Sora Plan v1.3 (8 channels, 147 M parameters) for a hospital'
 Data:     a TFDS dataset of 21-frame exams, named by --config.data.name and --config.data.data_dir
 Run:      ffa-sora train --config configs/vae_ffa.py --workdir runs/vae_ffa
           ffa-sora train --config configs/vae_ffa.py:res=512 --workdir runs/vae_ffa_512
+Tune:     as the paper did, from the VAE released with Open-Sora Plan v1.3, in its own folder:
+          ffa-sora train --config configs/vae_ffa.py --workdir runs/vae_ffa \
+            --config.train.init_from=weights/vae
 Hardware: 8 accelerators with 32 GB or more for res=256; the batch of 8 is one clip per device.
 Expected: not yet measured. The paper trains 800,000 steps on natural video, then shortens the
           perceptual weight; PSNR 31-32 dB at 256 px there.
