@@ -9,18 +9,21 @@ multiplications, rounding error of a few 1e-6 of the largest output).
 Axes: b batch, t frames, h w space, i input channels, o output channels.
 """
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import Array
+from jax.ad_checkpoint import checkpoint_name
 
 from ffa_sora_jax.common import names
 
 FORMS = ("auto", "exact", "native")
 WINOGRAD_MIN_CHANNELS = 16
 WINOGRAD_MIN_WIDTH = 8
+ATTENTION_OUTPUT = "attention"  # its name for rematerialisation policies that keep it
 HEADWISE_MIN_LOGITS = 256 * 256  # per head; below this the loop costs more than it saves
 
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
@@ -97,8 +100,8 @@ def attention(
     """
     scale = q.shape[-1] ** -0.5 if scale is None else scale
     if jax.default_backend() != "cpu":
-        bias = None if bias is None else bias.astype(q.dtype)
-        return jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale)
+        y = jax.nn.dot_product_attention(q, k, v, bias=bias, scale=scale)
+        return checkpoint_name(y, ATTENTION_OUTPUT)
     q, k, v = (rearrange(x, "b n heads d -> b heads n d") for x in (q, k, v))
     if q.shape[2] * k.shape[2] < HEADWISE_MIN_LOGITS:
         y = _dense_attention(q * scale, k, v, bias)
@@ -130,23 +133,29 @@ def _dense_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Ar
     y = jnp.einsum(
         "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
     )
+    y = checkpoint_name(y, ATTENTION_OUTPUT)
     return (y / weights.sum(-1, keepdims=True)).astype(v.dtype)  # n d divisions, not n m
 
 
 def _headwise_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:
-    """The same, one (sample, head) after the other."""
+    """The same, one (sample, head) after the other; gradients recompute the logits of each."""
     b, heads = q.shape[:2]
     flat = [rearrange(x, "b heads n d -> (b heads) n d") for x in (q, k, v)]
     if bias is not None:  # indexed per pair, so that a broadcast bias is never expanded
         bias = jnp.asarray(bias).reshape((1,) * (4 - bias.ndim) + bias.shape)
 
+    policy = jax.checkpoint_policies.save_only_these_names(ATTENTION_OUTPUT)
+
+    @functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
     def one(pair: tuple[jax.Array, ...]) -> jax.Array:
-        index, q, k, v = pair
+        index, *qkv = pair
+        # A batch axis of one: policies that keep products of plain matrices would keep the logits.
+        q, k, v = (x[None] for x in qkv)
         if bias is None:
-            return _dense_attention(q, k, v, None)
+            return _dense_attention(q, k, v, None)[0]
         sample = index // heads if bias.shape[0] > 1 else 0
         head = index % heads if bias.shape[1] > 1 else 0
-        return _dense_attention(q, k, v, bias[sample, head])
+        return _dense_attention(q, k, v, bias[sample, head])[0]
 
     y = jax.lax.map(one, (jnp.arange(b * heads), *flat))
     return rearrange(y, "(b heads) n d -> b heads n d", b=b)

@@ -223,7 +223,7 @@ def random_params(bundle: Bundle):
 
     def draw(path, leaf):
         rng = np.random.default_rng(zlib.crc32(path.encode()))
-        return rng.normal(size=leaf.shape, scale=leaf.shape[0] ** -0.5).astype(np.float32)
+        return rng.normal(size=leaf.shape, scale=leaf.shape[-1] ** -0.5).astype(np.float32)
 
     return tree.map_with_path(draw, bundle.abstract)
 
