@@ -73,7 +73,7 @@ class ChunkedVAE:
 
 
 def decode_tiled(
-    decode: Decode, latent: Array, *, tile: int = 32, halo: int = 6, blend: int = 4
+    decode: Decode, latent: Array, *, tile: int = 40, halo: int = 8, blend: int = 4
 ) -> np.ndarray:
     """Decodes in square tiles that overlap and blend; the video is gathered on the host.
 

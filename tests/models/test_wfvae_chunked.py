@@ -38,7 +38,7 @@ def random(seed, *shape):
 
 def disturbed(leaf):
     """Zero-initialised layers would hide mistakes."""
-    return leaf + 0.05 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)
+    return leaf + 0.01 * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape)
 
 
 def whole(bundle, method):
@@ -116,8 +116,10 @@ def test_tiles_with_the_full_halo_are_exact_and_smaller_halos_are_bounded(quick_
         return np.abs(decode_tiled(decode, z, **tiling) - expected).max() / scale
 
     assert worst(tile=2 * radius + 4, halo=radius, blend=2) < TOL["chunk"]
-    assert TOL["chunk"] < worst(tile=18, halo=6, blend=4) < 1e-3
-    assert 1e-3 < worst(tile=18, halo=0, blend=0)
+    # The table of docs/wfvae.md.
+    assert TOL["chunk"] < worst(tile=26, halo=9, blend=4) < 5e-4
+    assert 1e-3 < worst(tile=18, halo=6, blend=4) < 0.03
+    assert 0.1 < worst(tile=18, halo=0, blend=0)
 
 
 def test_the_radius_is_no_smaller_than_what_a_cell_reaches(quick_compile):
