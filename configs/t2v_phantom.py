@@ -81,7 +81,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.ema.update(decay=0.998, warmup=True)
     config.train.update(
         batch_size=16,
-        total_steps=100 if args.runlocal else 2000,
+        total_steps=100 if args.runlocal else 1400,
         log_steps=25,
         ckpt_steps=50 if args.runlocal else 200,
     )

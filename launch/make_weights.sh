@@ -8,7 +8,7 @@
 set -euo pipefail
 case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; esac
 
-export EXAMS=${EXAMS:-4000} DTYPE=${DTYPE:-float16}
+export EXAMS=${EXAMS:-6000} DTYPE=${DTYPE:-float16}
 export VAE_CONFIG=${VAE_CONFIG:-configs/vae_phantom.py}
 export T2V_CONFIG=${T2V_CONFIG:-configs/t2v_phantom.py}
 exec "$(dirname "$0")/tour.sh" "${1:-runs/phantom64}"
