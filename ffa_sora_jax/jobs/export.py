@@ -210,6 +210,6 @@ def _times(given: str | None, section: DataConfig) -> tuple[float, ...]:
         folder = data.dataset_folder(section.data_dir, section.name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Or give the frame times: --times-s 2,3,...") from error
-    stored = np.stack([info.times_s for info in data.Examples(folder, section.split)])
+    stored = np.stack([info.times_s for info in data.Examples(folder, section.split)], dtype=float)
     kept = transforms.pick_frames(stored.shape[1], section.num_frames)
     return tuple(float(t) for t in np.round(np.median(stored[:, kept], axis=0), 2))

@@ -57,7 +57,8 @@ class TextToVideo:
         self.sampling = sampling
         self.fingerprint = _fingerprint(parts)
         self._latent_shape = _latent_shape(parts["vae"], sampling)
-        self._generate = jax.jit(self._program, static_argnames="sampler")
+        self._sample = jax.jit(self._sample_latents, static_argnames="sampler")
+        self._decode = jax.jit(self._decode_frames)  # apart: other settings need no new decoder
 
     @classmethod
     def from_pretrained(cls, directory: str | Path | None = None) -> "TextToVideo":
@@ -162,8 +163,8 @@ class TextToVideo:
             [""] * batch_size, self.sampling.text_length, allow_empty=True
         )
         params = {name: part.params for name, part in self.parts.items()}
-        video, finite = self._generate(params, text, empty, jnp.stack(keys), sampler=sampler)
-        frames, finite = np.asarray(video), np.asarray(finite)
+        latent = self._sample(params, text, empty, jnp.stack(keys), sampler=sampler)
+        frames, finite = (np.asarray(x) for x in self._decode(params["vae"], latent))
         return [
             VideoResult(
                 video=frames[i],
@@ -177,7 +178,7 @@ class TextToVideo:
             for i in range(len(reports))
         ]
 
-    def _program(
+    def _sample_latents(
         self,
         params: dict[str, Params],
         text: tuple[Array, Array],
@@ -185,8 +186,8 @@ class TextToVideo:
         keys: Array,
         *,
         sampler: Sampler,
-    ) -> tuple[Array, Array]:
-        """Tokens and keys (b,) to video (b, t, h, w) uint8, and whether each row is finite."""
+    ) -> Array:
+        """Token ids and masks (b, l), and keys (b,), to normalised latents (b, t', h', w', c')."""
         apply = {name: part.bundle.apply for name, part in self.parts.items()}
 
         def condition(tokens: tuple[Array, Array]) -> dict[str, Array]:
@@ -197,17 +198,24 @@ class TextToVideo:
         def denoise(x_t: Array, t: Array, cond: dict[str, Array]) -> Array:
             return apply["transformer"](params["transformer"], x_t, t, cond["text"], cond["mask"])
 
-        draw = functools.partial(jax.random.normal, shape=self._latent_shape, dtype=jnp.float32)
+        def draw(step: Array) -> Array:  # every row from its own key: neighbours change nothing
+            row_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, step)
+            normal = functools.partial(jax.random.normal, shape=self._latent_shape)
+            return jax.vmap(normal)(row_keys)
+
         steps = jnp.arange(sampler.num_steps + 1)
-        fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-        noise = jax.vmap(draw)(fold(keys, steps[0]))  # (b, t', h', w', c')
-        step_noise = None
-        if sampler.stochastic:
-            step_noise = jax.vmap(lambda n: jax.vmap(draw)(fold(keys, n)))(steps[1:])
+        step_noise = jax.vmap(draw)(steps[1:]) if sampler.stochastic else None
         uncond = None if sampler.guidance.scale == 1.0 else condition(empty)
-        latent = sampler(denoise, None, noise, condition(text), uncond, step_noise=step_noise)
-        raw = apply["vae"](params["vae"], latent, method="denormalize")
-        video = apply["vae"](params["vae"], raw, method="decode")  # (b, t, h, w, c) in [-1, 1]
+        latent = sampler(
+            denoise, None, draw(steps[0]), condition(text), uncond, step_noise=step_noise
+        )
+        return latent  # type: ignore[return-value]
+
+    def _decode_frames(self, params: Params, latent: Array) -> tuple[Array, Array]:
+        """Normalised latents to grey frames (b, t, h, w) uint8, and whether each row is finite."""
+        apply = self.parts["vae"].bundle.apply
+        raw = apply(params, latent, method="denormalize")
+        video = apply(params, raw, method="decode")  # (b, t, h, w, c) in [-1, 1]
         finite = jnp.isfinite(video).all(axis=(1, 2, 3, 4))
         grey = video.astype(jnp.float32).mean(axis=-1)  # (b, t, h, w)
         return jnp.clip(jnp.round((grey + 1.0) * 127.5), 0, 255).astype(jnp.uint8), finite

@@ -39,7 +39,8 @@ def t2v_run(tmp_path_factory):
         [
             "--config.model.in_channels=4", "--config.model.num_layers=1",
             "--config.model.attention_head_dim=12", f"--config.vae.dir={root / 'vae'}",
-            "--config.data.text_length=24", "--config.sample.guidance_scale=3.0",
+            "--config.data.name=phantom/64", "--config.data.text_length=24",
+            "--config.sample.guidance_scale=3.0",
         ],
     )  # fmt: skip
     return root, config, save_run(root / "run", config)
@@ -58,7 +59,8 @@ def test_a_text_to_video_run_becomes_a_pipeline(t2v_run, tmp_path, data_dir, cap
     for path, leaf in tree.flatten(ema["model"]["dit"]).items():
         np.testing.assert_array_equal(given[path], leaf)
     sampling = opened.sampling
-    assert (sampling.schedule, sampling.prediction) == ("flow", "flow")
+    assert sampling.schedule == config["diffusion"]["schedule"]
+    assert sampling.prediction == config["diffusion"]["prediction"]
     assert (sampling.size, sampling.num_frames, sampling.channels) == (64, 21, 1)
     assert (sampling.text_length, sampling.guidance_scale) == (24, 3.0)
     np.testing.assert_allclose(sampling.times_s, np.geomspace(2, 400, 21), rtol=5e-3)
@@ -92,7 +94,8 @@ def test_a_vae_run_becomes_a_folder_with_measured_latents(tmp_path, data_dir):
     config = config_lib.load(
         "configs/vae_phantom.py:runlocal",
         [
-            f"--config.data.data_dir={data_dir}", "--config.model.latent_dim=4",
+            f"--config.data.data_dir={data_dir}", "--config.data.name=phantom/64",
+            "--config.model.latent_dim=4",
             "--config.model.base_channels=4", "--config.model.linear_path=false",
         ],
     )  # fmt: skip
