@@ -51,9 +51,9 @@ $(VENV)/.installed-%: setup.py | $(BIN)/python
 	$(PIP) --editable '.[$*]'
 	@touch $@
 
-# The CPU wheel of PyTorch comes from its own index; the default wheel carries gigabytes of CUDA.
+# Pinned, and before the rest: another torch may bring gigabytes of CUDA along.
 $(VENV)/.installed-parity: $(VENV)/.installed-dev
-	$(PIP) 'torch==2.13.0' --extra-index-url https://download.pytorch.org/whl/cpu
+	$(PIP) 'torch==2.13.0'
 	$(PIP) --editable '.[parity]'
 	@touch $@
 
