@@ -161,7 +161,11 @@ def from_pretrained(directory: str | Path, dtype: str | None = None) -> Pretrain
         for key in state
         if form.constants and key.startswith(form.ignored)
     }
-    params = jax.tree.map(jnp.asarray, params)
+    flat = tree.flatten(params)
+    del params
+    for key in flat:  # one after the other, so that no second copy of all weights exists
+        flat[key] = jnp.asarray(flat[key])
+    params = tree.unflatten_like(flat, bundle.abstract)
     return Pretrained(class_name, bundle, params, config, aliases, constants)
 
 

@@ -41,6 +41,13 @@ NORMS = ("layernorm", "rmsnorm")
 REMATS = ("dots", "block", "none")
 DTYPES = ("float32", "bfloat16")
 
+# What "dots" keeps for the backward pass: products with weights, and what attention returns, but
+# not its logits, which would be most of the memory.
+_KEEP_PRODUCTS = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+    jax.checkpoint_policies.save_only_these_names(ops.ATTENTION_OUTPUT),
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class DiTConfig:
@@ -437,8 +444,9 @@ def _run(
         return x
 
     if remat != "none":
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable
-        turn = jax.checkpoint(turn, prevent_cse=False, policy=policy if remat == "dots" else None)
+        turn = jax.checkpoint(
+            turn, prevent_cse=False, policy=_KEEP_PRODUCTS if remat == "dots" else None
+        )
     turns = len(segment.layers[0])
     if turns <= 2:
         for i in range(turns):

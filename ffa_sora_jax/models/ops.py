@@ -193,7 +193,7 @@ def _winograd_w(x: Array, kernel: Array, padding: Padding) -> jax.Array:
     fill = 4 * tiles - width
     before, after = padding[2]
     x = jnp.pad(x, ((0, 0), padding[0], (0, 0), (before, after + fill), (0, 0)))
-    kernels = _winograd_kernels(kernel)
+    kernels = _winograd_kernels(_not_before(x, kernel))
     products = [
         jax.lax.conv_general_dilated(
             rearrange(part, "b t h n c -> (b n) t h c"),
@@ -207,6 +207,16 @@ def _winograd_w(x: Array, kernel: Array, padding: Padding) -> jax.Array:
     columns = jnp.stack(_winograd_outputs(products))  # (4, b n, t, h, o)
     y = rearrange(columns, "j (b n) t h c -> b t h (n j) c", b=b)
     return y[:, :, :, :width]
+
+
+def _not_before(x: Array, kernel: Array) -> jax.Array:
+    """The kernel, unchanged, made to depend on `x`.
+
+    Else XLA transforms the kernels of all layers first and keeps them, twice the size of the model.
+    The condition is never true, which XLA does not know; its optimization barriers go too early.
+    """
+    never = x[(0,) * x.ndim] > jnp.inf
+    return kernel + jnp.where(never, 1.0, 0.0).astype(kernel.dtype)
 
 
 def _winograd_inputs(x: Array, tiles: int) -> list[jax.Array]:
