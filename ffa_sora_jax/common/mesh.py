@@ -15,7 +15,6 @@ that the tactic "fsdp" cannot split.
 """
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -103,7 +102,7 @@ def infer_shardings(abstract: tree.Tree, rules: Rules, mesh: Mesh) -> dict[Any, 
     Raises:
       ValueError: a rule decides nothing, a leaf has no rule, or a spec does not fit its leaf.
     """
-    compiled = [(re.compile(pattern), spec) for pattern, spec in rules]
+    compiled = [(names.compile_pattern("mesh.rules", pattern), spec) for pattern, spec in rules]
     used: set[int] = set()
 
     def sharding(path: str, leaf: Any) -> NamedSharding:

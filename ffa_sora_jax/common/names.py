@@ -1,6 +1,7 @@
-"""Error messages for names that are not known: what was given, what is allowed, the nearest."""
+"""Names and patterns from users, with errors that say what was given and what is allowed."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -18,3 +19,11 @@ def check_keys(what: str, given: Iterable[str], allowed: Iterable[str]) -> None:
     for key in given:
         if key not in allowed:
             raise ValueError(unknown_name(what, key, allowed))
+
+
+def compile_pattern(what: str, pattern: str) -> re.Pattern[str]:
+    """A compiled regular expression; ValueError names one that is malformed."""
+    try:
+        return re.compile(pattern)
+    except re.error as error:
+        raise ValueError(f"{what}: {pattern!r} is no regular expression ({error}).") from error

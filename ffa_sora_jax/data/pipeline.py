@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.common import names
+from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import Clip, Text
 from ffa_sora_jax.data import transforms
 from ffa_sora_jax.data.latents import LatentCache
@@ -68,8 +68,7 @@ class DataConfig:
     @classmethod
     def read(cls, section: Mapping[str, Any]) -> "DataConfig":
         """Reads a config section; an unknown key is an error that names near matches."""
-        names.check_keys("data option", section, [field.name for field in dataclasses.fields(cls)])
-        return cls(**dict(section))
+        return sections.read(cls, section, "data")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -312,9 +311,13 @@ def dataset_folder(data_dir: str | Path, name: str) -> Path:
         if re.fullmatch(r"\d+\.\d+\.\d+", path.name) and (path / "dataset_info.json").exists()
     ]
     if not versions:
+        others = sorted(
+            path.parents[1].relative_to(data_dir).as_posix()
+            for path in Path(data_dir).glob("*/*/*/dataset_info.json")
+        )
         raise FileNotFoundError(
-            f"No finished dataset in {folder}. Make it with: "
-            f"ffa-sora prepare --dataset {name} --data-dir {data_dir}"
+            f"No finished dataset in {folder}. Datasets in {data_dir}: {', '.join(others) or 'none'}"
+            f". Make it with: ffa-sora prepare --dataset {name} --data-dir {data_dir}"
         )
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 

@@ -58,9 +58,9 @@ def run(args: argparse.Namespace) -> int:
     _check_workdir(config, args.workdir)
     task = base.create(config)
     prepared = loop.prepare(task, config)
-    _describe(prepared, quiet=args.quiet)
     source, eval_source = _open_data(config)
     task.check_data(source.latents)
+    _describe(prepared, quiet=args.quiet)  # after what may be refused, so that errors stand alone
     try:
         with StopSignals() as stop:
             state = loop.train(
@@ -125,6 +125,8 @@ def _open_data(config: Mapping[str, Any]) -> tuple[Any, Any]:
 
 def _check_workdir(config: Mapping[str, Any], workdir: Path) -> None:
     """Refuses a folder of another run before anything slow happens."""
+    if workdir.exists() and not workdir.is_dir():
+        raise ValueError(f"--workdir {workdir} is a file; give a folder, new or of this run.")
     stored = workdir / loop.CONFIG_FILE
     if stored.exists() and any((workdir / loop.CHECKPOINTS).glob("[0-9]*")):
         config_lib.check_resumable(config, config_lib.read(stored), str(workdir))

@@ -74,6 +74,12 @@ class WFVAEConfig:
     decoder_dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        for name in (
+            "latent_dim", "base_channels", "in_channels", "encoder_energy_flow_hidden_size",
+            "decoder_energy_flow_hidden_size",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1.")
         for name in ("scale", "shift"):
             values = tuple(float(v) for v in getattr(self, name))
             if len(values) not in (1, self.latent_dim):

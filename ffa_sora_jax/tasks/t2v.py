@@ -12,12 +12,12 @@ import dataclasses
 import functools
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ffa_sora_jax.common import names
+from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import Array, Clip, Params, Text
 from ffa_sora_jax.convert.pretrained import Pretrained, from_pretrained
 from ffa_sora_jax.data.latents import LatentCache
@@ -31,7 +31,6 @@ from ffa_sora_jax.models.t5 import T5Config, T5Encoder
 from ffa_sora_jax.tasks import initial
 from ffa_sora_jax.tasks.base import Task
 
-T = TypeVar("T")
 Cond = dict[str, Array]
 
 TEXT_ENCODERS = ("t5", "stored")
@@ -239,13 +238,16 @@ def create(config: Mapping[str, Any]) -> T2V:
         raise ValueError(names.unknown_name("text_encoder.kind", kind, TEXT_ENCODERS))
     text_dir = config["data"].get("text_embeddings") or ""
     if kind == "stored" and encoder:
-        raise ValueError(f"A stored text encoder has no settings; given: {sorted(encoder)}.")
+        raise ValueError(
+            f"A stored text encoder has no settings; given: {sorted(encoder)}. Write "
+            "config.text_encoder = dict(kind='stored') in the config file."
+        )
     if kind == "stored" and not text_dir:
         raise ValueError(
             "text_encoder.kind 'stored' needs data.text_embeddings: `ffa-sora prepare text`."
         )
-    dit = _read(DiTConfig, config["model"], "model")
-    text = None if kind == "stored" else _read(T5Config, encoder, "text_encoder")
+    dit = sections.read(DiTConfig, config["model"], "model")
+    text = None if kind == "stored" else sections.read(T5Config, encoder, "text_encoder")
     if text is not None and text.d_model != dit.caption_channels:
         raise ValueError(
             f"text_encoder.d_model is {text.d_model}, but model.caption_channels is "
@@ -254,14 +256,14 @@ def create(config: Mapping[str, Any]) -> T2V:
     diffusion = dict(config["diffusion"])
     rest = {f.name: diffusion.pop(f.name) for f in dataclasses.fields(T2VConfig)
             if f.name in diffusion}  # fmt: skip
-    objective = _read(Objective, diffusion, "diffusion")
+    objective = sections.read(Objective, diffusion, "diffusion")
     names.check_keys("key of config.vae", config["vae"], ("dir",))
     return T2V(
         dit=Bundle.create(DiT, dit),
         text_encoder=None if text is None else Bundle.create(T5Encoder, text),
         objective=objective,
-        sampler=_sampler(objective, _read(SampleConfig, config["sample"], "sample")),
-        options=T2VConfig(**rest),
+        sampler=_sampler(objective, sections.read(SampleConfig, config["sample"], "sample")),
+        options=sections.read(T2VConfig, rest, "diffusion"),
         vae_dir=config["vae"]["dir"],
         text_dir=text_dir,
     )
@@ -277,13 +279,6 @@ def _sampler(objective: Objective, sample: SampleConfig) -> Sampler:
         spacing=sample.spacing,
         guidance=Guidance(sample.guidance_scale, sample.guidance_rescale, (low, high)),
     )
-
-
-def _read(cls: type[T], section: Mapping[str, Any], name: str) -> T:
-    """A config dataclass from a config section; lists become tuples."""
-    allowed = [f.name for f in dataclasses.fields(cls)]  # type: ignore[arg-type]
-    names.check_keys(f"key of config.{name}", section, allowed)
-    return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in section.items()})
 
 
 def _text_of(clip: Clip) -> Text:

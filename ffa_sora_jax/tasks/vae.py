@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ffa_sora_jax import losses
-from ffa_sora_jax.common import names
+from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import Array, Clip, Params
 from ffa_sora_jax.convert import vgg
 from ffa_sora_jax.models import wfvae_pca
@@ -254,12 +254,12 @@ def create(config: Mapping[str, Any]) -> VAETask:
     """
     loss = dict(config["vae"])
     perceptual = _load_perceptual(loss.pop("perceptual_dir", ""))
-    model = _read("model", WFVAEConfig, config["model"])
+    model = sections.read(WFVAEConfig, config["model"], "model")
     discriminator = {"in_channels": model.in_channels, **dict(loss.pop("discriminator", {}))}
     return VAETask(
         model,
-        _read("vae", VAELossConfig, loss),
-        _read("vae.discriminator", DiscriminatorConfig, discriminator),
+        sections.read(VAELossConfig, loss, "vae"),
+        sections.read(DiscriminatorConfig, discriminator, "vae.discriminator"),
         perceptual,
     )
 
@@ -269,9 +269,3 @@ def _load_perceptual(directory: str) -> tuple[Perceptual, Params] | None:
         return None
     bundle, params = vgg.load_lpips(directory)
     return bundle.apply, params
-
-
-def _read(section: str, cls: type, values: Mapping[str, Any]) -> Any:
-    fields = [field.name for field in dataclasses.fields(cls)]
-    names.check_keys(f"key of config.{section}", values, fields)
-    return cls(**dict(values))

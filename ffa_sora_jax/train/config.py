@@ -40,6 +40,7 @@ KEYS: dict[str, tuple[str, ...]] = {
 # Sections read into dataclasses by the task or the data pipeline, which name unknown keys: these
 # take keys that the config file does not list, because every field has a default.
 OPEN = ("model", "vae", "text_encoder", "data", "diffusion", "sample")
+NO_CONFIGS = ("__init__", "common")  # files beside the configs
 # What may change when a run is resumed: nothing here alters the update of a single step, except
 # that the length of the run moves the end of a decaying learning rate. Where a run started from no
 # longer matters once it has a checkpoint.
@@ -48,6 +49,12 @@ RESUMABLE = (
     "train/init_from", "eval/", "sample/", "mesh/", "data/data_dir", "data/threads",
     "data/prefetch",
 )  # fmt: skip
+MINIMUM = {
+    "train": {"total_steps": 1, "batch_size": 1, "log_steps": 0, "ckpt_steps": 0,
+              "calibration_batches": 0},
+    "eval": {"steps": 0, "batch_size": 1, "num_batches": 0, "num_samples": 0, "num_sheets": 0},
+    "optim": {"lr": 0, "weight_decay": 0},
+}  # fmt: skip
 PREFIX = "--config."
 
 
@@ -65,8 +72,11 @@ def load(spec: str, overrides: Iterable[str] = ()) -> mlc.ConfigDict:
     name, _, arg = spec.partition(":")
     path = Path(name)
     if not path.is_file():
-        near = sorted(str(p) for p in path.parent.glob("*.py")) if path.parent.is_dir() else []
-        raise FileNotFoundError(f"No config file {name}. In that folder: {near or 'no configs'}.")
+        folder = path if path.is_dir() else path.parent
+        found = [p.as_posix() for p in folder.glob("*.py") if p.stem not in NO_CONFIGS]
+        if not found:
+            raise FileNotFoundError(f"No config file {name}, and no other one in that folder.")
+        raise FileNotFoundError(names.unknown_name("config file", name, found))
     module_spec = importlib.util.spec_from_file_location(f"config_{path.stem}", path)
     assert module_spec is not None and module_spec.loader is not None
     module = importlib.util.module_from_spec(module_spec)
@@ -106,14 +116,24 @@ def override(config: mlc.ConfigDict, item: str) -> None:
 
 
 def check(config: Mapping[str, Any]) -> None:
-    """Checks the sections, and the keys of those sections that the trainer owns.
+    """Checks the sections, and the keys and limits of those sections that the trainer owns.
 
     Raises:
-      ValueError: unknown or missing section or key.
+      ValueError: unknown or missing section or key, or a number that is too small.
     """
     _check_names("config section", config, SECTIONS)
     for section, keys in KEYS.items():
         _check_names(f"key of config.{section}", config[section], keys)
+    for section, limits in MINIMUM.items():
+        for key, limit in limits.items():
+            value = config[section][key]
+            if value < limit:
+                raise ValueError(f"config.{section}.{key} is {value}; it must be at least {limit}.")
+    if not config["ema"]["decay"] < 1:
+        raise ValueError(
+            f"config.ema.decay is {config['ema']['decay']}; it must be below 1, and 0 keeps no "
+            "average."
+        )
     for player, values in config["optim"]["players"].items():
         names.check_keys(f"key of config.optim.players.{player}", values, KEYS["optim"])
 

@@ -32,6 +32,14 @@ METRICS = {
 }
 
 
+def check(settings: Mapping[str, Any], mesh: Mesh) -> None:
+    """Raises ValueError for an unknown metric, or a batch that the mesh cannot split."""
+    mesh_lib.check_batch_size(settings["batch_size"], mesh, "eval.batch_size")
+    for name in settings["metrics"]:
+        if name not in METRICS and name not in READOUTS:
+            raise ValueError(names.unknown_name("metric", name, (*METRICS, *READOUTS)))
+
+
 class Evaluator:
     """Evaluates parameters on the validation split; made once per run, so it compiles once."""
 
@@ -44,10 +52,7 @@ class Evaluator:
           ValueError: unknown metric, or a batch size that does not fit the mesh.
         """
         self._config, self._source, self._mesh, self._writer = config["eval"], source, mesh, writer
-        mesh_lib.check_batch_size(self._config["batch_size"], mesh, "eval.batch_size")
-        for name in self._config["metrics"]:
-            if name not in METRICS and name not in READOUTS:
-                raise ValueError(names.unknown_name("metric", name, (*METRICS, *READOUTS)))
+        check(self._config, mesh)
         self._metrics = {n: _metric(n) for n in self._config["metrics"] if n in METRICS}
         self._readouts = [n for n in self._config["metrics"] if n in READOUTS]
         self._root = seeds.stream(config["seed"], "eval")

@@ -28,9 +28,9 @@ from ffa_sora_jax.common.checkpoint import Checkpoints
 from ffa_sora_jax.common.types import Clip, Params
 from ffa_sora_jax.tasks.base import Task
 from ffa_sora_jax.train import config as config_lib
+from ffa_sora_jax.train import evaluate as evaluate_lib
 from ffa_sora_jax.train import hooks as hooks_lib
 from ffa_sora_jax.train import state as state_lib
-from ffa_sora_jax.train.evaluate import EvalHook, Evaluator
 from ffa_sora_jax.train.optimizer import make_optimizer
 from ffa_sora_jax.train.state import TrainState
 from ffa_sora_jax.train.step import StepFn, make_step, put_clip
@@ -136,6 +136,7 @@ def prepare(task: Task, config: Mapping[str, Any], mesh: Mesh | None = None) -> 
     """
     mesh = mesh_lib.make_mesh(config["mesh"]["axes"]) if mesh is None else mesh
     mesh_lib.check_batch_size(config["train"]["batch_size"], mesh, "train.batch_size")
+    evaluate_lib.check(config["eval"], mesh)
     optim, total = dict(config["optim"]), config["train"]["total_steps"]
     players = dict(optim.pop("players"))
     names.check_keys("player in config.optim.players", players, task.players)
@@ -221,8 +222,8 @@ def _make_hooks(
     meta = {"config": config_lib.to_json(run.config), "data": {"seed": run.config["seed"]}}
     hooks: list[hooks_lib.Hook] = [log]
     if eval_source is not None:
-        evaluator = Evaluator(run.task, run.config, eval_source, run.mesh, writer)
-        hook = EvalHook(run.config["eval"]["steps"], evaluator, frozen)
+        evaluator = evaluate_lib.Evaluator(run.task, run.config, eval_source, run.mesh, writer)
+        hook = evaluate_lib.EvalHook(run.config["eval"]["steps"], evaluator, frozen)
         hooks.append(hook)
         if (
             info.step == 0 and hook.every > 0

@@ -87,7 +87,7 @@ def _muon(optim: Mapping[str, Any], schedule: optax.Schedule, mask: Any) -> Any:
     """Muon for the matrices, Adam for the rest, which decays only where everything does."""
     ratio = float(optim["muon_adam_lr_ratio"])
     decay = float(optim["weight_decay"])
-    exclude = [re.compile(pattern) for pattern in optim["muon_exclude"]]
+    exclude = [names.compile_pattern("optim.muon_exclude", p) for p in optim["muon_exclude"]]
 
     def dimension_numbers(params: Params) -> Params:
         return tree.map_with_path(lambda path, leaf: _muon_axes(path, leaf, exclude), params)

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 
@@ -56,12 +57,35 @@ def test_trains_resumes_and_tells_what_it_does(command, tmp_path, capsys):
         (["--config.mesh.axes=(('data', 3),)"], "does not fit 8 devices"),
         (["--config.task=ty"], "Allowed: "),
         (["--config.train.keep=1"], "at least 2"),
+        (["--config.train.log_steps=-1"], "config.train.log_steps is -1; it must be at least 0"),
+        (["--config.ema.decay=2"], "must be below 1"),
+        (["--config.eval.metrics=psnr,simm"], "Unknown metric 'simm'. Did you mean 'ssim'"),
+        (["--config.mesh.rules=(('(', 'fsdp'),)"], "mesh.rules: '(' is no regular expression"),
+        (["--config.train.init_from=x"], "ToyTask cannot start from x"),
     ],
 )
 def test_bad_input_is_named_and_exits_with_2(command, capsys, tmp_path, extra, message):
     assert cli.main([*command, *extra]) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_errors_stand_alone(command, capsys, monkeypatch):
+    """What is refused is refused before the tables of config and parameters."""
+    latents = SimpleNamespace(folder="data/latents")
+    source = SimpleNamespace(latents=latents)
+    monkeypatch.setattr(train, "_open_data", lambda config: (source, None))
+    assert cli.main(command) == 2
+    assert capsys.readouterr().err.strip() == (
+        "ffa-sora train: This task trains on video, not on the latents in data/latents; leave "
+        "data.latents empty: --config.data.latents="
+    )
+
+
+def test_a_workdir_that_is_a_file_is_refused(command, capsys, tmp_path):
+    (tmp_path / "run").write_text("")
+    assert cli.main(command) == 2
+    assert "is a file; give a folder" in capsys.readouterr().err
 
 
 def test_a_workdir_of_another_run_is_refused(command, capsys):
