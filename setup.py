@@ -9,7 +9,7 @@ HERE = Path(__file__).parent
 VIDEO = ["av"]
 DICOM = ["pydicom"]
 TEXT = ["ftfy"]
-LINT = ["ruff>=0.17,<0.18", "mypy"]  # another ruff formats otherwise
+LINT = ["ruff", "mypy"]
 TEST = ["pytest", "pytest-xdist", "hypothesis", "matplotlib"]
 
 setup(
