@@ -1,8 +1,8 @@
 r"""Text to video as in FFA Sora: the 2.7 B transformer of Open-Sora Plan v1.3 at 21x512x512.
 
-Prepare:  ffa-sora prepare latents --data-dir data --dataset hospital/512 --vae weights/vae \
+Prepare:  ffa-sora prepare latents --data-dir data --dataset hospital_exams/512 --vae weights/vae \
             --output data/latents512
-          ffa-sora prepare text --data-dir data --dataset hospital/512 \
+          ffa-sora prepare text --data-dir data --dataset hospital_exams/512 \
             --text-encoder weights/mt5-xxl --output data/text512
 Run:      ffa-sora train --config configs/t2v_ffa_sora.py --workdir runs/ffa_sora
 Tune:     the same with --config.train.init_from=weights/transformer, the folder of the transformer
@@ -43,7 +43,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.vae.dir = "weights/vae"
     config.text_encoder = dict(kind="stored")  # mT5-XXL, 512 tokens, padded
     config.data = dict(
-        name="phantom/64" if args.runlocal else "hospital/512",
+        name="phantom/64" if args.runlocal else "hospital_exams/512",
         data_dir="data",
         split="train",
         eval_split="validation",
