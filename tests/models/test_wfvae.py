@@ -17,7 +17,7 @@ from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.layers import LayerConfig
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.models.wfvae_pca import pca_init
-from tests.models.wfvae_golden import last, load, tiny_model
+from tests.models.wfvae_golden import last, load, quick_compile, tiny_model
 from tests.tolerances import TOL
 
 LAYER = LayerConfig()
@@ -43,6 +43,12 @@ BLOCKS = {
     "attn": functools.partial(layers.FrameAttention, LAYER, 8),
     "attn_groupnorm": functools.partial(layers.FrameAttention, LayerConfig("groupnorm"), 32),
 }
+
+
+@pytest.fixture(autouse=True)
+def quick():
+    with quick_compile():
+        yield
 
 
 def block_rules(name):

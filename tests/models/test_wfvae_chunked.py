@@ -11,7 +11,7 @@ import pytest
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.models.wfvae_chunked import ChunkedVAE, decode_tiled, decoder_radius
-from tests.models.wfvae_golden import last, load, tiny_model
+from tests.models.wfvae_golden import last, load, quick_compile, tiny_model
 from tests.tolerances import TOL
 
 LATENT_FRAMES = range(1, 10)  # 1, 5, ..., 33 video frames
@@ -19,11 +19,10 @@ LATENT_FRAMES = range(1, 10)  # 1, 5, ..., 33 video frames
 GRID = dataclasses.replace(WFVAEConfig.tiny(), use_attention=False, conv_form="native")
 
 
-@pytest.fixture
-def quick_compile():
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+@pytest.fixture(autouse=True)
+def quick():
+    with quick_compile():
+        yield
 
 
 @functools.cache
@@ -45,7 +44,7 @@ def whole(bundle, method):
     return jax.jit(functools.partial(bundle.apply, method=method))
 
 
-def test_decode_in_chunks_equals_the_whole_for_every_length_and_chunk_size(quick_compile):
+def test_decode_in_chunks_equals_the_whole_for_every_length_and_chunk_size():
     bundle, params = grid_model()
     decode, z = whole(bundle, "decode"), random(0, 1, 9, 1, 2, 4)
     expected = {n: np.asarray(decode(params, z[:, :n])) for n in LATENT_FRAMES}
@@ -59,7 +58,7 @@ def test_decode_in_chunks_equals_the_whole_for_every_length_and_chunk_size(quick
             )
 
 
-def test_encode_in_chunks_equals_the_whole_for_every_length_and_chunk_size(quick_compile):
+def test_encode_in_chunks_equals_the_whole_for_every_length_and_chunk_size():
     bundle, params = grid_model()
     encode, x = whole(bundle, "encode"), random(0, 1, 33, 8, 16, 3)
     expected = {n: np.concatenate(encode(params, x[:, : 4 * n - 3]), -1) for n in LATENT_FRAMES}
@@ -73,9 +72,7 @@ def test_encode_in_chunks_equals_the_whole_for_every_length_and_chunk_size(quick
 
 
 @pytest.mark.parametrize("size", [1, 4])
-def test_21_frames_with_attention_equal_the_reference_where_its_own_chunks_fail(
-    size, quick_compile
-):
+def test_21_frames_with_attention_equal_the_reference_where_its_own_chunks_fail(size):
     bundle, params = tiny_model()
     io, chunked = load("tiny_io"), ChunkedVAE(bundle, size)
     mean, _ = chunked.encode(params, last(io["t21.x"]))
@@ -84,7 +81,7 @@ def test_21_frames_with_attention_equal_the_reference_where_its_own_chunks_fail(
     np.testing.assert_allclose(video, last(io["t21.dec"]), atol=TOL["chunk"])
 
 
-def test_nearest_interpolation_and_the_linear_path_stream_too(quick_compile):
+def test_nearest_interpolation_and_the_linear_path_stream_too():
     for changes in ({"t_interpolation": "nearest"}, {"linear_path": True}):
         bundle, params = grid_model(**changes)
         noisy = jax.tree.map(disturbed, params)
@@ -104,7 +101,7 @@ def test_chunks_of_a_groupnorm_model_are_refused():
         ChunkedVAE(grid_model()[0], 0)
 
 
-def test_tiles_with_the_full_halo_are_exact_and_smaller_halos_are_bounded(quick_compile):
+def test_tiles_with_the_full_halo_are_exact_and_smaller_halos_are_bounded():
     bundle, params = grid_model()
     decode = functools.partial(whole(bundle, "decode"), params)
     radius = decoder_radius(bundle.cfg)
@@ -122,7 +119,7 @@ def test_tiles_with_the_full_halo_are_exact_and_smaller_halos_are_bounded(quick_
     assert 0.1 < worst(tile=18, halo=0, blend=0)
 
 
-def test_the_radius_is_no_smaller_than_what_a_cell_reaches(quick_compile):
+def test_the_radius_is_no_smaller_than_what_a_cell_reaches():
     bundle, params = grid_model()
     decode = functools.partial(whole(bundle, "decode"), params)
     radius = decoder_radius(bundle.cfg)

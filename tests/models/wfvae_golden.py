@@ -1,7 +1,10 @@
 """Golden vectors of WF-VAE as channels-last arrays, and the tiny model that made them."""
 
+import contextlib
+import dataclasses
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +38,17 @@ def tiny_state() -> dict[str, np.ndarray]:
     return load("tiny_weights")
 
 
+@contextlib.contextmanager
+def quick_compile() -> Iterator[None]:
+    """Compiles fast instead of well: the tests below run each program once."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 @functools.cache
 def tiny_model(**changes: Any) -> tuple[Bundle, dict[str, Any]]:
     """The tiny model with the golden weights; `changes` are config fields that need no weights."""
-    import dataclasses
-
     bundle = Bundle.create(WFVAE, dataclasses.replace(WFVAEConfig.tiny(), **changes))
     ignored = table.FORMATS["WFVAEModel"].ignored
     params = engine.to_params(

@@ -16,8 +16,14 @@ from ffa_sora_jax.models.wfvae import WFVAEConfig
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.tasks.vae import VAELossConfig, VAETask
 from tests.models import test_discriminators
-from tests.models.wfvae_golden import last, load, meta, tiny_model
+from tests.models.wfvae_golden import last, load, meta, quick_compile, tiny_model
 from tests.tolerances import TOL
+
+
+@pytest.fixture(autouse=True, scope="module")
+def quick():
+    with quick_compile():
+        yield
 
 
 def frame_mse(params, video, recon):
@@ -131,7 +137,7 @@ def test_the_discriminator_step_equals_the_reference(steps):
 SMALL = dict(
     in_channels=1, latent_dim=4, base_channels=4, encoder_num_resblocks=1, decoder_num_resblocks=1,
     encoder_energy_flow_hidden_size=4, decoder_energy_flow_hidden_size=4, use_attention=False,
-    norm_type="layernorm", linear_path=True, scale=(1.0,),
+    norm_type="layernorm", linear_path=True, scale=(1.0,), conv_form="native",
 )  # fmt: skip
 PLAIN = dict(adversarial_weight=0.0, wavelet_weight=0.0, mse_weight=2.0, detail_weight=0.5)
 
