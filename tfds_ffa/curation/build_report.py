@@ -19,13 +19,14 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from tfds_ffa.curation import report_page
+from tfds_ffa.curation import reasons, report_page
 
 JSON_NAME = "build_report.json"
 HTML_NAME = "build_report.html"
 STATUSES = ("kept", "dropped", "quarantined")
 SHEETS = 12  # kept exams shown as contact sheets
-EXAMPLES = 20  # exams named per reason in the page; the JSON names all
+
+LoadClip = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
 _TILE_PX, _COLUMNS = 72, 7
 _WEBP_QUALITY = 75
@@ -41,7 +42,7 @@ class Outcome(Protocol):
       facts: JSON-able, all optional: where ("line 12"), kind (reader), source_frames (int), width,
         height (px), bits, eye, language, disease, patient_id, report_hash (hashes), times_known,
         removed (DICOM keywords), cleared (names of what was blanked or stripped),
-        remarks (codes of what did not stop the exam), frames (one mapping per source frame: kind,
+        remarks (codes of what was noted but did not stop the exam), frames (one mapping per source frame: kind,
         used, vessel_ratio).
     """
 
@@ -61,7 +62,7 @@ def write_report(
     leakage: Iterable[Any] = (),
     settings: Mapping[str, Any] | None = None,
     dataset: str = "",
-    load_video: Callable[[str], np.ndarray | None] | None = None,
+    load_clip: LoadClip | None = None,
 ) -> dict[str, Any]:
     """Writes `build_report.json` and `build_report.html` into `folder`.
 
@@ -74,7 +75,8 @@ def write_report(
       leakage: findings of `leakage`: dataclasses or mappings, without identifiers.
       settings: what the build was asked for; shown as it is.
       dataset: name of the dataset, such as "hospital_exams/512".
-      load_video: the finished (t, h, w) or (t, h, w, 1) uint8 clip of a kept exam, or None.
+      load_clip: key of a kept exam -> its finished (t, h, w) or (t, h, w, 1) uint8 clip and
+        (t,) bool which frames are original. None: the page has no pictures.
 
     Returns:
       The content of the JSON file.
@@ -91,6 +93,7 @@ def write_report(
         "inputs": len(exams),
         "counts": {s: sum(line["status"] == s for line in exams) for s in STATUSES},
         "reasons": _reasons(exams),
+        "remarks": _remarks(exams),
         "problems": [_plain(problem) for problem in problems],
         "splits": _split_table(exams),
         "leakage": [_plain(finding) for finding in leakage],
@@ -98,7 +101,7 @@ def write_report(
         "deidentification": _deidentification(exams),
         "exams": exams,
     }
-    shown = _sheets(exams, load_video) if load_video else []
+    shown = _sheets(exams, load_clip) if load_clip else []
     _write(folder / JSON_NAME, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
     _write(folder / HTML_NAME, report_page.render(report, shown))
     return report
@@ -173,15 +176,34 @@ def _reasons(exams: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "code": code,
                 "count": len(lines),
                 **_explained(code),
-                "exams": [{"key": e["key"], "where": e.get("where", "")} for e in lines],
+                "exams": _named(lines),
             }
         )
     return found
 
 
+def _remarks(exams: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What was noted without stopping an exam, by code."""
+    groups: dict[str, list[Mapping[str, Any]]] = collections.defaultdict(list)
+    for line in exams:
+        for code in line.get("remarks", ()):
+            groups[code].append(line)
+    return [
+        {"code": code, "count": len(lines), **_explained(code), "exams": _named(lines)}
+        for code, lines in sorted(groups.items())
+    ]
+
+
+def _named(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    return [{"key": line["key"], "where": line.get("where", "")} for line in lines]
+
+
 def _explained(code: str) -> dict[str, str]:
     """Meaning and remedy of a reason code."""
-    return {"meaning": "", "what_to_do": ""}
+    if not code:
+        return {"meaning": "Nothing to say against it.", "what_to_do": ""}
+    entry = reasons.reason(code)
+    return {"meaning": entry.meaning, "what_to_do": entry.what_to_do}
 
 
 def _split_table(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -254,18 +276,19 @@ def _deidentification(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
 # --- Files ---
 
 
-def _sheets(
-    exams: Sequence[Mapping[str, Any]], load_video: Callable[[str], np.ndarray | None]
-) -> list[dict[str, str]]:
+def _sheets(exams: Sequence[Mapping[str, Any]], load_clip: LoadClip) -> list[dict[str, str]]:
     """Contact sheets of kept exams spread evenly over all of them, as data URLs."""
     kept = [line for line in exams if line["status"] == "kept"]
     picks = np.unique(np.linspace(0, len(kept) - 1, min(SHEETS, len(kept))).astype(int))
     shown = []
     for pick in picks:
         line = kept[pick]
-        video = load_video(line["key"])
-        if video is not None:
-            shown.append({"key": line["key"], "image": _data_url(contact_sheet(video))})
+        video, is_original = load_clip(line["key"])
+        facts = [line["key"][:12], line["split"], line.get("eye"), line.get("kind")]
+        facts += [f"{line['source_frames']} frames" if "source_frames" in line else ""]
+        caption = ", ".join(fact for fact in facts if fact)
+        picture = _data_url(contact_sheet(video, is_original))
+        shown.append({"key": line["key"], "caption": caption, "image": picture})
     return shown
 
 
