@@ -42,8 +42,8 @@ class Outcome(Protocol):
       facts: JSON-able, all optional: where ("line 12"), kind (reader), source_frames (int), width,
         height (px), bits, eye, language, disease, patient_id, report_hash (hashes), times_known,
         removed (DICOM keywords), cleared (names of what was blanked or stripped),
-        remarks (codes of what was noted but did not stop the exam), frames (one mapping per source frame: kind,
-        used, vessel_ratio).
+        remarks (codes of what was noted but did not stop the exam), frames (one mapping per source
+        frame: kind, used, vessel_ratio).
     """
 
     key: str
