@@ -47,6 +47,24 @@ _ROWS = (
         "No space was left while the exam was written.",
         "Free space and run the same command again; finished exams are kept.",
     ),
+    (
+        "time_limit",
+        "quarantined",
+        "The exam took longer than --time-limit.",
+        "Raise --time-limit, or split the exam; the next run tries it again.",
+    ),
+    (
+        "worker_died",
+        "quarantined",
+        "The process that worked on the exam was killed or crashed.",
+        "Try fewer --workers if memory ran out; the next run tries it again.",
+    ),
+    (
+        "internal_error",
+        "quarantined",
+        "The program failed on this exam; the build report names the place in the source.",
+        "Report it with that place; the other exams are not affected.",
+    ),
     # Frames
     (
         "too_few_frames",
