@@ -26,6 +26,15 @@ HTML_NAME = "build_report.html"
 STATUSES = ("kept", "dropped", "quarantined")
 SHEETS = 12  # kept exams shown as contact sheets
 
+# What a report carries of an exam. Patient and report are salted hashes, `where` is a line of the
+# table, `removed` are keywords of DICOM elements, `cleared` names of what was blanked, `remarks`
+# codes of what was noted but did not stop the exam. `frames` (one mapping per source frame: kind,
+# used, vessel_ratio) is summed up.
+FACTS = (
+    *("where", "kind", "source_frames", "width", "height", "bits", "times_known", "eye"),
+    *("language", "disease", "patient_id", "report_hash"),
+    *("removed", "cleared", "remarks", "error"),
+)
 LoadClip = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
 _TILE_PX, _COLUMNS = 72, 7
@@ -33,23 +42,23 @@ _WEBP_QUALITY = 75
 
 
 class Outcome(Protocol):
-    """What became of one input: the part of `process.Outcome` that the report reads.
+    """What became of one input: the part of `ledger.Outcome` that the report reads."""
 
-    Attributes:
-      key: salted hash of the exam, never an identifier.
-      status: "kept", "dropped" or "quarantined".
-      reason: code of `reasons`; "" for a kept exam.
-      facts: JSON-able, all optional: where ("line 12"), kind (reader), source_frames (int), width,
-        height (px), bits, eye, language, disease, patient_id, report_hash (hashes), times_known,
-        removed (DICOM keywords), cleared (names of what was blanked or stripped),
-        remarks (codes of what was noted but did not stop the exam), frames (one mapping per source
-        frame: kind, used, vessel_ratio).
-    """
+    @property
+    def key(self) -> str:
+        """Salted hash of the exam, never an identifier."""
 
-    key: str
-    status: str
-    reason: str
-    facts: Mapping[str, Any]
+    @property
+    def status(self) -> str:
+        """ "kept", "dropped" or "quarantined"."""
+
+    @property
+    def reason(self) -> str:
+        """A code of `reasons`; "" for a kept exam."""
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """JSON-able: `FACTS` and `frames`, all optional; anything else is left out."""
 
 
 def write_report(
@@ -133,8 +142,7 @@ def _line(outcome: Outcome, splits: Mapping[str, str]) -> dict[str, Any]:
     """The line of one exam in the JSON file."""
     if outcome.status not in STATUSES:
         raise ValueError(f"status is {outcome.status!r}; it must be one of {', '.join(STATUSES)}.")
-    facts = dict(outcome.facts)
-    frames = facts.pop("frames", ())
+    frames = outcome.facts.get("frames", ())
     ratios = [f["vessel_ratio"] for f in frames if f.get("vessel_ratio") is not None]
     kinds = collections.Counter(f.get("kind", "unknown") for f in frames)
     line = {
@@ -142,7 +150,7 @@ def _line(outcome: Outcome, splits: Mapping[str, str]) -> dict[str, Any]:
         "status": outcome.status,
         "reason": outcome.reason or "",
         "split": splits.get(outcome.key, "") if outcome.status == "kept" else "",
-        **facts,
+        **{name: outcome.facts[name] for name in FACTS if name in outcome.facts},
     }
     if kinds:
         line["frame_kinds"] = dict(sorted(kinds.items()))
