@@ -1,210 +1,84 @@
-"""`ffa-sora prepare`: renders a phantom dataset with workers, and goes on where it was killed.
+"""`ffa-sora prepare`: renders phantoms, or turns real exams and their reports, into a TFDS dataset.
 
-Workers render chunks of a few exams into files beside the dataset; when all are there the TFDS
-builder streams them into ArrayRecord and moves the finished folder into place. Running the same
-command again after a kill, a full disk or a power cut gives the same bytes.
+The work is done in processes; what is finished lies in files beside the dataset, so the same
+command goes on where it was killed, and gives the same bytes.
 """
 
 import argparse
-import concurrent.futures
-import contextlib
-import dataclasses
-import errno
-import fcntl
-import multiprocessing
 import os
-import shutil
-import sys
-from collections.abc import Iterable, Iterator
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
-from typing import Any
-
-import cv2
 
 from ffa_sora_jax.common.names import unknown_name
-from ffa_sora_jax.common.progress import Progress
-from tfds_ffa.phantom import exams
 
-RETRY = "Run the same command again to go on from there."
+PHANTOM = "phantom"
+EXAM_DATASETS = ("hospital_exams", "ffa_ir")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `prepare`."""
-    parser.add_argument("--dataset", required=True, help="phantom/64, phantom/128_full, ...")
-    parser.add_argument("--data-dir", type=Path, default=Path("data"), help="default: data")
-    parser.add_argument("--num-exams", type=int, help="clips over all splits (default: 2000)")
-    parser.add_argument("--seed", type=int, help="world seed of the phantom (default: 0)")
-    parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
+    add = parser.add_argument
+    add("--dataset", required=True, help="phantom/64, hospital_exams/512, ffa_ir/512, ...")
+    add("--data-dir", type=Path, default=Path("data"), help="default: data")
+    add("--workers", type=int, default=os.cpu_count() or 1)
+    add("--overwrite", action="store_true", help="replace what is there")
+    _phantom_arguments(parser.add_argument_group("phantoms"))
+    _input_arguments(parser.add_argument_group("exams: what goes in"))
+    _curation_arguments(parser.add_argument_group("exams: what is kept"))
+    _running_arguments(parser.add_argument_group("exams: how it runs"))
 
 
 def run(args: argparse.Namespace) -> int:
     """Prepares one dataset; 0 when it is complete, 1 when stopped half-way and resumable."""
     if args.workers < 1:
         raise ValueError(f"--workers is {args.workers}; it must be at least 1.")
-    builder = make_builder(args.dataset, args.data_dir, args.num_exams, args.seed)
-    target = Path(builder.data_dir)
-    if _is_ready(builder, target, args.overwrite):
-        sys.stdout.write(f"{target} is complete already.\n")
-        return 0
-    chunk_dir = target.parent / f".chunks-{exams.renderer_fingerprint()}-{builder.recipe.seed}"
-    chunk_dir.mkdir(parents=True, exist_ok=True)
-    try:
-        with _only_one(target.parent):
-            _check_space(chunk_dir, builder.recipe)
-            render_chunks(builder.recipe, chunk_dir, args.workers)
-            _write_dataset(args, target, chunk_dir)
-    except KeyboardInterrupt:
-        return _stopped("interrupted", chunk_dir)
-    except BrokenProcessPool:
-        return _stopped("a worker was killed (out of memory? try fewer --workers)", chunk_dir)
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        free = shutil.disk_usage(chunk_dir).free
-        return _stopped(f"no space left ({free / 2**20:.0f} MiB free), make room", chunk_dir)
-    _remove_leftovers(target.parent)
-    sys.stdout.write(_summary(target))
-    return 0
+    family = args.dataset.split("/")[0]
+    if family in EXAM_DATASETS:
+        from tfds_ffa import prepare_exams
+
+        return prepare_exams.run(args)
+    from tfds_ffa import prepare_phantom
+
+    if family != PHANTOM:
+        allowed = [f"{family}/64" for family in (PHANTOM, *EXAM_DATASETS)]
+        raise ValueError(unknown_name("dataset", args.dataset, allowed))
+    return prepare_phantom.run(args)
 
 
-def make_builder(
-    name: str,
-    data_dir: Path,
-    num_exams: int | None,
-    seed: int | None,
-    chunk_dir: Path | None = None,
-) -> Any:
-    """The TFDS builder of a dataset name such as "phantom/64".
+def _phantom_arguments(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--num-exams", type=int, help="clips over all splits (default: 2000)")
+    group.add_argument("--seed", type=int, help="world seed (default: 0)")
 
-    Raises:
-      ValueError: unknown dataset or configuration, with near matches.
-    """
-    from tfds_ffa.phantom.phantom_dataset_builder import Builder
 
-    allowed = [f"phantom/{config}" for config in Builder.builder_configs]
-    if name not in allowed:
-        raise ValueError(unknown_name("dataset", name, allowed))
-    return Builder(
-        config=name.split("/")[1],
-        data_dir=data_dir,
-        num_exams=num_exams,
-        seed=seed,
-        chunk_dir=chunk_dir,
+def _input_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--exams", type=Path, help="folder of the exams; for ffa_ir: of the downloaded files")
+    add("--table", type=Path, help="csv, xlsx, json or jsonl; for ffa_ir: the annotation JSON")
+    add(
+        "--columns",
+        nargs="+",
+        default=[],
+        metavar="OURS=THEIRS",
+        help="names of columns, such as exam_id=Accession",
     )
+    add("--salt-file", type=Path, help="secret that ids are hashed with; made on first use")
 
 
-def render_chunks(recipe: exams.Recipe, chunk_dir: Path, workers: int) -> None:
-    """Renders every chunk that is not there yet."""
-    chunks = [chunk for split in exams.SPLITS for chunk in recipe.chunks(split)]
-    missing = [chunk for chunk in chunks if not exams.chunk_path(chunk_dir, chunk).exists()]
-    kept = recipe.num_exams - sum(len(chunk) for chunk in missing)
-    progress = Progress("exams rendered", recipe.num_exams, done=kept)
-    for count in _render(recipe, chunk_dir, missing, min(workers, len(missing))):
-        progress.advance(count)
+def _curation_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--vessel-filter", default="exclude_video", help="exclude_video, drop_frames or off")
+    add("--register", action="store_true", help="align the frames of an exam rigidly")
+    add("--clean-text", action="store_true", help="remove names, dates and numbering from reports")
+    add("--allow-burned-in-text", action="store_true", help="keep exams with text in the picture")
+    add("--allow-duplicates", action="store_true", help="near duplicates are reported only")
+    add("--unseen", nargs="+", default=[], metavar="DISEASE", help="held out as split 'unseen'")
+    add("--max-frames", type=int, help="leave out exams of more frames")
+    add("--strict", action="store_true", help="any problem stops the build before writing")
 
 
-def _render(
-    recipe: exams.Recipe, chunk_dir: Path, chunks: list[tuple[int, ...]], workers: int
-) -> Iterable[int]:
-    """Yields the number of exams of every chunk as it is finished."""
-    if workers <= 1:
-        for chunk in chunks:
-            exams.write_chunk(chunk_dir, recipe, chunk)
-            yield len(chunk)
-        return
-    # Forking a process that has started threads (OpenCV, TFDS) can deadlock: spawn.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        futures = {pool.submit(exams.write_chunk, chunk_dir, recipe, c): len(c) for c in chunks}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-                yield futures[future]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
-
-
-def _write_dataset(args: argparse.Namespace, target: Path, chunk_dir: Path) -> None:
-    import tensorflow_datasets as tfds
-
-    for leftover in target.parent.glob(f"*incomplete*{target.name}*"):
-        shutil.rmtree(leftover)
-    if args.overwrite and target.exists():
-        shutil.rmtree(target)  # before the builder is made: it would read the old description
-    builder = make_builder(args.dataset, args.data_dir, args.num_exams, args.seed, chunk_dir)
-    sys.stderr.write(f"writing {target}\n")
-    tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is for the result
-        builder.download_and_prepare(
-            download_dir=chunk_dir / "downloads", file_format="array_record"
-        )
-
-
-def _is_ready(builder: Any, target: Path, overwrite: bool) -> bool:
-    """Whether exactly this dataset lies there already; refuses another one under its name."""
-    import tensorflow_datasets as tfds
-
-    if overwrite or not (target / "dataset_info.json").exists():
-        return False
-    found = dict(tfds.builder_from_directory(target).info.metadata or {})
-    wanted = dataclasses.asdict(builder.recipe)
-    different = {key: found.get(key) for key in wanted if found.get(key) != wanted[key]}
-    if different:
-        raise ValueError(
-            f"{target} holds a dataset with {different}; asked for "
-            f"{ {key: wanted[key] for key in different} }. Choose another --data-dir, or "
-            "--overwrite."
-        )
-    return True
-
-
-@contextlib.contextmanager
-def _only_one(folder: Path) -> Iterator[None]:
-    """Keeps a second `prepare` out of the same folder; the system frees the lock on a kill."""
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"Another prepare is writing to {folder}; wait for it.") from error
-        yield
-
-
-def _check_space(chunk_dir: Path, recipe: exams.Recipe) -> None:
-    chunks = [chunk for split in exams.SPLITS for chunk in recipe.chunks(split)]
-    there = sum(len(c) for c in chunks if exams.chunk_path(chunk_dir, c).exists())
-    clip = exams.NUM_FRAMES * recipe.size**2
-    # Rendered chunks are raw; the finished records take about 0.6 of that.
-    needed = clip * (recipe.num_exams - there) + 0.6 * clip * recipe.num_exams
-    free = shutil.disk_usage(chunk_dir).free
-    if needed > free:
-        raise ValueError(
-            f"{recipe.num_exams} exams of {recipe.size} px need about {needed / 2**20:.0f} MiB "
-            f"in {chunk_dir.parent}, which has {free / 2**20:.0f} MiB free. Make room, or ask "
-            "for fewer with --num-exams."
-        )
-
-
-def _stopped(why: str, chunk_dir: Path) -> int:
-    kept = len(list(chunk_dir.glob("*.npz")))
-    sys.stderr.write(
-        f"prepare: {why}. {kept} chunks of {exams.CHUNK_EXAMS} exams are kept. {RETRY}\n"
-    )
-    return 1
-
-
-def _remove_leftovers(folder: Path) -> None:
-    for chunk_dir in folder.glob(".chunks-*"):
-        shutil.rmtree(chunk_dir)
-
-
-def _summary(target: Path) -> str:
-    import tensorflow_datasets as tfds
-
-    splits = tfds.builder_from_directory(target).info.splits
-    counts = ", ".join(f"{name} {split.num_examples}" for name, split in splits.items())
-    size = sum(path.stat().st_size for path in target.iterdir())
-    return f"{target}: {counts} clips, {size / 2**20:.1f} MiB\n"
+def _running_arguments(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--staging", type=Path, help="folder of finished exams (default: beside the dataset)")
+    add("--keep-staging", action="store_true", help="so that a later build redoes no exam")
+    add("--time-limit", type=float, default=900.0, help="seconds per exam (default: 900)")
+    add("--beam-runner", help="run on Apache Beam, such as DirectRunner or DataflowRunner")
+    add("--beam-options", nargs="+", default=[], metavar="NAME=VALUE", help="for the runner")

@@ -14,7 +14,7 @@ import pytest
 
 from ffa_sora_jax import cli
 from tests.tfds_ffa.conftest import NUM_EXAMS
-from tfds_ffa import prepare
+from tfds_ffa import prepare_phantom
 from tfds_ffa.phantom import exams
 
 
@@ -73,7 +73,7 @@ def test_two_spawned_workers_render_what_one_process_renders(tmp_path):
     for workers in (1, 2):
         folder = tmp_path / str(workers)
         folder.mkdir()
-        assert sorted(prepare._render(recipe, folder, chunks, workers)) == [1, 2]
+        assert sorted(prepare_phantom._render(recipe, folder, chunks, workers)) == [1, 2]
         made.append([exams.read_chunk(folder, recipe, chunk) for chunk in chunks])
     np.testing.assert_equal(made[0], made[1])
 
@@ -85,7 +85,7 @@ def test_damaged_chunks_and_half_written_folders_are_made_again(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_write_dataset", stop)
+        patch.setattr(prepare_phantom, "_write_dataset", stop)
         assert cli.main(command(tmp_path)) == 1
     chunks = sorted(tmp_path.glob("phantom/64/.chunks-*/*.npz"))
     chunks[0].write_bytes(chunks[0].read_bytes()[:5000])
@@ -119,7 +119,7 @@ def test_a_full_disk_keeps_what_is_there_and_says_how_to_go_on(
 
 
 def test_too_little_space_is_said_before_anything_is_rendered(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare.shutil, "disk_usage", lambda _: Usage)
+    monkeypatch.setattr(prepare_phantom.shutil, "disk_usage", lambda _: Usage)
     assert cli.main(command(tmp_path)) == 2
     assert "MiB free" in capsys.readouterr().err
 

@@ -7,20 +7,19 @@ source = builder.as_data_source(split="train")             # source[0]["video"]
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import writer
-from tensorflow_datasets.proto import tf_example_pb2
 
 from tfds_ffa.phantom import exams
+from tfds_ffa.writing import SHARD_BYTES, StableWriter
 
 SIZES = (64, 128, 256, 512)
 SCHEDULES = ("paper", "full")
-SHARD_BYTES = 64 * 2**20  # raw video per shard; a shard is held in memory while it is written
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -31,22 +30,6 @@ class PhantomConfig(tfds.core.BuilderConfig):
     schedule: str = "paper"
     num_exams: int = 2000
     seed: int = 0
-
-
-class StableWriter(writer.ExampleWriter):
-    """Writes the same bytes in every process.
-
-    A TFDS record is a protobuf map, and those are written in an order that differs from one
-    process to the next unless asked otherwise.
-    """
-
-    def write(self, path: Any, examples: Iterable[tuple[Any, bytes]]) -> Any:
-        """Writes serialised (key, example) pairs to one shard."""
-        return super().write(path, ((key, _stable(record)) for key, record in examples))
-
-
-def _stable(record: bytes) -> bytes:
-    return tf_example_pb2.Example.FromString(record).SerializeToString(deterministic=True)
 
 
 def _config(size: int, schedule: str) -> PhantomConfig:
