@@ -1,0 +1,1 @@
+"""The public FFA-IR dataset: angiograms with English and Chinese reports."""

@@ -1,0 +1,1 @@
+"""FFA exams of a hospital with their reports."""
