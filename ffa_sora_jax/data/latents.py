@@ -4,12 +4,16 @@
     train-00000.npy ...      (examples, copies, t', h', w', 2 l) float16; copy 1 is mirrored
     index.json               number of clips per split, latent statistics; written last
 
+Several processes may fill one folder (`missing(shard, num_shards)`): every shard is one file that
+appears whole or not at all, and whoever finds none missing writes the index.
+
 float16 holds moments with a relative error of 5e-4, far below the posterior's own spread; they
 are returned as float32.
 """
 
 import functools
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -25,7 +29,8 @@ class LatentCache:
     """A finished folder of latents.
 
     Attributes:
-      key: what the latents are of: "dataset" (name), "vae" (fingerprint), "mirror" (bool).
+      key: what the latents are of: "dataset" (name), "content" (fingerprint of the prepared
+        dataset), "vae" (fingerprint of its weights), "mirror" (bool).
       mean: (l,) float32 mean of every latent channel over the training split.
       std: (l,) float32 standard deviation of a sampled latent, posterior variance included.
     """
@@ -50,7 +55,9 @@ class LatentCache:
         key = json.loads((folder / "key.json").read_text())
         return cls(folder, key, json.loads((folder / "index.json").read_text()))
 
-    def check(self, dataset: str, split: str, num_examples: int, *, mirrored: bool) -> None:
+    def check(
+        self, dataset: str, content: str, split: str, num_examples: int, *, mirrored: bool
+    ) -> None:
         """Raises ValueError unless the cache fits a split of a dataset."""
         if dataset != self.key["dataset"]:
             raise ValueError(
@@ -58,10 +65,11 @@ class LatentCache:
             )
         if split not in self._splits:
             raise ValueError(names.unknown_name(f"split of {self.folder}", split, self._splits))
-        if num_examples != self._splits[split]:
+        if num_examples != self._splits[split] or content != self.key.get("content"):
             raise ValueError(
-                f"{self.folder} holds {self._splits[split]} clips of {split}, the dataset has "
-                f"{num_examples}: it was prepared again. Make the latents again."
+                f"{self.folder} holds {self._splits[split]} clips of {split} of another build of "
+                f"{dataset}, which now has {num_examples}: it was prepared again. Make the latents "
+                "again, in a new folder."
             )
         if mirrored and not self.key["mirror"]:
             raise ValueError(
@@ -75,6 +83,14 @@ class LatentCache:
             raise ValueError(
                 f"{self.folder} was made by the VAE {self.key['vae']}; this run uses "
                 f"{fingerprint}. Make the latents again with these weights."
+            )
+
+    def check_like(self, other: "LatentCache") -> None:
+        """Raises ValueError when two caches were made by different weights."""
+        if self.key["vae"] != other.key["vae"]:
+            raise ValueError(
+                f"{self.folder} was made by the VAE {self.key['vae']}, {other.folder} by "
+                f"{other.key['vae']}. Mixed datasets need latents of one VAE."
             )
 
     def read(self, split: str, index: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
@@ -99,7 +115,7 @@ class LatentWriter:
 
         Args:
           folder: where the latents go.
-          key: what they are of: "dataset", "vae", "mirror".
+          key: what they are of: "dataset", "content", "vae", "mirror".
           splits: number of clips by split name.
 
         Raises:
@@ -112,12 +128,18 @@ class LatentWriter:
             _check_key(folder, json.loads(path.read_text()), dict(key))
         write_json(path, dict(key))
 
-    def missing(self) -> list[tuple[str, range]]:
-        """The shards that are not there yet, as (split, example indices)."""
+    def missing(self, shard: int = 0, num_shards: int = 1) -> list[tuple[str, range]]:
+        """The shards that are not there yet, as (split, example indices).
+
+        Args:
+          shard: this process, of those that fill the folder; what falls to it does not depend on
+            what is there.
+          num_shards: number of processes.
+        """
         return [
             (split, examples)
-            for split, examples in self._shards()
-            if not (self.folder / shard_name(split, examples.start // SHARD_EXAMPLES)).exists()
+            for split, examples in self._shards()[shard::num_shards]
+            if not self._is_whole(split, examples)
         ]
 
     def write(self, split: str, examples: range, moments: np.ndarray) -> None:
@@ -134,10 +156,13 @@ class LatentWriter:
                 "in float16. Are these VAE weights trained, and is the dtype float32?"
             )
         path = self.folder / shard_name(split, examples.start // SHARD_EXAMPLES)
-        partial = path.with_suffix(".tmp")
-        with partial.open("wb") as file:
-            np.save(file, stored)
-        partial.replace(path)
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with partial.open("wb") as file:
+                np.save(file, stored)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def finish(self) -> LatentCache:
         """Measures the training latents, writes the index and opens the cache.
@@ -158,6 +183,14 @@ class LatentWriter:
             for split, count in self.splits.items()
             for at in range(0, count, SHARD_EXAMPLES)
         ]
+
+    def _is_whole(self, split: str, examples: range) -> bool:
+        """Whether the shard is there; one cut short by a power cut is not."""
+        path = self.folder / shard_name(split, examples.start // SHARD_EXAMPLES)
+        try:
+            return len(np.load(path, mmap_mode="r")) == len(examples)
+        except (FileNotFoundError, ValueError, EOFError):
+            return False
 
     def _statistics(self) -> tuple[np.ndarray, np.ndarray]:
         """Per channel: mean, and std = sqrt(Var[posterior mean] + E[posterior variance])."""
@@ -182,7 +215,7 @@ def shard_name(split: str, number: int) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON so that the file appears whole or not at all."""
-    partial = path.with_suffix(".tmp")
+    partial = path.with_suffix(f".{os.getpid()}.tmp")
     partial.write_text(json.dumps(value, indent=1, sort_keys=True))
     partial.replace(path)
 

@@ -2,16 +2,18 @@
 
     key.json                  fingerprints of encoder and tokenizer, token length, dtype; another
                               key is refused
-    embeddings-00000.npy ...  (tokens, d): the real tokens of all its texts, one after another
-    texts-00000.json ...      hash and token ids of every text of the shard; written last
+    embeddings-HASH.npy ...   (tokens, d): the real tokens of all its texts, one after another
+    texts-HASH.json ...       hash and token ids of every text of the shard; written last
 
 Texts are found by the hash of their characters, so a folder may serve several datasets, and
-running the job again adds only what is new. Padding is not stored: it is masked in every model.
+running the job again adds only what is new. A shard is named by a hash of its texts, so several
+processes may fill one folder. Padding is not stored: it is masked in every model.
 """
 
 import functools
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -35,8 +37,7 @@ class TextCache:
     def __init__(self, folder: Path, key: Mapping[str, Any]):
         self.folder = folder
         self.length, self.encoder, self.dtype = key["length"], key["encoder"], key["dtype"]
-        self._place: dict[str, tuple[int, int, list[int]]] = {}  # shard, first token, ids
-        self._num_shards = 0
+        self._place: dict[str, tuple[str, int, list[int]]] = {}  # shard, first token, ids
         self._read_index()
 
     @classmethod
@@ -88,9 +89,20 @@ class TextCache:
         """Whether a text is stored."""
         return text_hash(text) in self._place
 
-    def missing(self, texts: Iterable[str]) -> list[str]:
-        """The texts that are not stored, each once, in the order given."""
-        return [text for text in dict.fromkeys(texts) if text not in self]
+    def missing(self, texts: Iterable[str], shard: int = 0, num_shards: int = 1) -> list[str]:
+        """The texts that are not stored, each once, in the order given.
+
+        Args:
+          texts: what should be stored.
+          shard: this process, of those that fill the folder; what falls to it does not depend on
+            what is stored.
+          num_shards: number of processes.
+        """
+        return [
+            text
+            for text in dict.fromkeys(texts)
+            if text not in self and int(text_hash(text), 16) % num_shards == shard
+        ]
 
     def write(
         self, texts: Sequence[str], ids: np.ndarray, mask: np.ndarray, embeddings: np.ndarray
@@ -116,17 +128,21 @@ class TextCache:
             rows = embeddings[mask].astype(self.dtype)  # (tokens, d)
         if not np.isfinite(rows).all():
             raise ValueError(f"Embeddings are not finite in {self.dtype}.")
-        number = self._num_shards
-        partial = self.folder / "embeddings.tmp"
-        with partial.open("wb") as file:
-            np.save(file, rows)
-        partial.replace(self.folder / f"embeddings-{number:05d}.npy")
         entries = [
             {"hash": text_hash(text), "ids": row[:count].tolist()}
             for text, row, count in zip(texts, ids, counts, strict=True)
         ]
-        write_json(self.folder / f"texts-{number:05d}.json", entries)
-        self._read_index()
+        name = text_hash(" ".join(entry["hash"] for entry in entries))[:16]
+        path = self.folder / f"embeddings-{name}.npy"
+        partial = path.with_suffix(f".{os.getpid()}.tmp")
+        try:
+            with partial.open("wb") as file:
+                np.save(file, rows)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+        write_json(self.folder / f"texts-{name}.json", entries)
+        self._add(name, entries)
 
     def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Tokens and embeddings of texts.
@@ -148,26 +164,29 @@ class TextCache:
             embeddings[row, :count] = self._shard(shard)[first : first + count]
         return ids, mask, embeddings
 
-    def _find(self, text: str) -> tuple[int, int, list[int]]:
+    def _find(self, text: str) -> tuple[str, int, list[int]]:
         try:
             return self._place[text_hash(text)]
         except KeyError:
             raise ValueError(
-                f"No embedding of {text[:60]!r} in {self.folder}. Run `ffa-sora prepare text` "
-                "again; with data.flip it needs --mirror."
+                f"{self.folder} lacks the embedding of a report of {len(text)} characters (hash "
+                f"{text_hash(text)}). Run `ffa-sora prepare text` again for this dataset; "
+                "data.flip needs --mirror, and data.language the same --language."
             ) from None
 
     def _read_index(self) -> None:
-        while (path := self.folder / f"texts-{self._num_shards:05d}.json").exists():
-            first = 0
-            for entry in json.loads(path.read_text()):
-                self._place[entry["hash"]] = (self._num_shards, first, entry["ids"])
-                first += len(entry["ids"])
-            self._num_shards += 1
+        for path in sorted(self.folder.glob("texts-*.json")):
+            self._add(path.stem.removeprefix("texts-"), json.loads(path.read_text()))
+
+    def _add(self, shard: str, entries: Sequence[Mapping[str, Any]]) -> None:
+        first = 0
+        for entry in entries:
+            self._place[entry["hash"]] = (shard, first, entry["ids"])
+            first += len(entry["ids"])
 
     @functools.lru_cache(maxsize=64)  # noqa: B019 (few caches live, each as long as its run)
-    def _shard(self, number: int) -> np.ndarray:
-        return np.load(self.folder / f"embeddings-{number:05d}.npy", mmap_mode="r")
+    def _shard(self, shard: str) -> np.ndarray:
+        return np.load(self.folder / f"embeddings-{shard}.npy", mmap_mode="r")
 
 
 def text_hash(text: str) -> str:

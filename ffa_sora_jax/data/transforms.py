@@ -1,25 +1,46 @@
 """Augmentation that keeps picture and report in agreement.
 
-A mirrored right eye is a left eye, so a horizontal flip also swaps the side words of the report.
-A vertical flip has no anatomical meaning and does not exist here.
+A mirrored right eye is a left eye, so a horizontal flip also swaps the side words of the report, in
+English and in Chinese, and turns hours of the clock face round. What is named from the eye's own
+middle (nasal, temporal, 鼻侧, 颞侧) stays. A vertical flip has no anatomical meaning and does not
+exist here.
 """
 
 import re
 
 import numpy as np
 
-_SWAP = {"left": "right", "right": "left", "od": "os", "os": "od"}
-# OD and OS only in capitals: "os" is an ordinary word elsewhere.
-_SIDE = re.compile(r"\b(?:[Ll]eft|LEFT|[Rr]ight|RIGHT|OD|OS)\b")
+_SWAP = {"left": "right", "right": "left", "od": "os", "os": "od", "re": "le", "le": "re"}
+_SWAP |= {"o.d.": "o.s.", "o.s.": "o.d.", "r": "l", "l": "r", "右": "左", "左": "右"}
+# Abbreviations only in capitals: "os" and "re" are ordinary words elsewhere. Letters stand around
+# words as look-arounds, not \b, to which a Chinese character beside them is a letter too.
+# IS/OS is a retinal layer; 左右 means "about"; drugs and optics have 左 and 右 in their names.
+_SIDE = re.compile(
+    r"(?<![A-Za-z])(?:[Ll]eft|LEFT|[Rr]ight|RIGHT|OD|(?<!IS/)(?<!IS-)OS|RE|LE|O\.[DS]\."
+    r"|[RL](?=\.? [Ee]yes?))(?![A-Za-z])"
+    r"|(?<!左)右(?![左旋美])|(?<!右)左(?![右旋氧]|甲状腺|卡尼汀|炔诺|乙拉西坦)"
+)
+_HOUR = r"(?:1[0-2]|0?[1-9])(?::[0-5]\d)?"
+_BETWEEN = r"\s*(?:-|–|—|~|～|至|到|和|及|与|、|,|/|to|and|or)\s*"
+_CLOCK = re.compile(
+    rf"(?<![\d:.])({_HOUR}(?:{_BETWEEN}{_HOUR})*)"
+    r"(?=\s*(?:o['’]?\s?clock|点钟|點鐘|点位|点方位|点方向|:00 position))"
+)
 
 
 def swap_sides(text: str) -> str:
-    """The report of the mirrored eye: left and right, OD and OS exchanged, capitals kept.
+    """The report of the mirrored eye.
 
-    >>> swap_sides("Left eye FFA (OS): bright spot right of the disc.")
-    'Right eye FFA (OD): bright spot left of the disc.'
+    left and right, OD and OS, RE and LE, 左 and 右 change places, capitals kept; an hour h of the
+    clock face becomes 12 - h, and lists of hours are read backwards, so that ranges stay ranges.
+    Swapping twice gives the text back.
+
+    >>> swap_sides("Left eye FFA (OS): bright spot right of the disc, at 2-4 o'clock.")
+    "Right eye FFA (OD): bright spot left of the disc, at 8-10 o'clock."
+    >>> swap_sides("右眼视盘颞侧3点钟见强荧光")
+    '左眼视盘颞侧9点钟见强荧光'
     """
-    return _SIDE.sub(_swapped, text)
+    return _CLOCK.sub(_turned, _SIDE.sub(_swapped, text))
 
 
 def flip_horizontal(video: np.ndarray) -> np.ndarray:
@@ -47,3 +68,17 @@ def _swapped(match: re.Match[str]) -> str:
     if word.isupper():
         return other.upper()
     return other.capitalize() if word[0].isupper() else other
+
+
+def _turned(match: re.Match[str]) -> str:
+    hours = re.findall(_HOUR, match.group())
+    between = re.split(_HOUR, match.group())[1:-1]
+    turned = [_mirrored_hour(hour) for hour in reversed(hours)]
+    return "".join(a + b for a, b in zip(turned, [*reversed(between), ""], strict=True))
+
+
+def _mirrored_hour(hour: str) -> str:
+    """ "2" -> "10", "12" -> "12", "3:30" -> "8:30"; a leading zero is not kept."""
+    whole, colon, minutes = hour.partition(":")
+    left = (12 * 60 - 60 * int(whole) - int(minutes or 0)) % 720
+    return f"{left // 60 or 12}{colon}{left % 60:02d}" if colon else str(left // 60 or 12)

@@ -1,11 +1,13 @@
 """`ffa-sora prepare latents`: stores the VAE posterior of every clip of a dataset, once.
 
     ffa-sora prepare latents --dataset phantom/64 --data-dir data --vae runs/vae/export \
-        --output data/latents64 --mirror
+        --output data/latents/phantom/64 --mirror
 
 Training then reads latents instead of encoding the same clips in every epoch
-(`--config.data.latents=data/latents64`). Running the command again after a kill goes on with the
-shards that are missing; a folder made by other weights is refused.
+(`--config.data.latents=data/latents/{name}`). Running the command again after a kill goes on with
+the shards that are missing; a folder made by other weights, or of another build of the dataset, is
+refused. Several machines share the work with --shard 0/4, 1/4, ...: the last one to finish
+completes the folder.
 """
 
 import argparse
@@ -18,9 +20,8 @@ import numpy as np
 
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.convert.pretrained import Pretrained, from_pretrained
-from ffa_sora_jax.data import latents, pipeline, transforms
-
-SPLITS = ("train", "validation", "test")
+from ffa_sora_jax.data import latents, prepared, transforms
+from ffa_sora_jax.jobs import shards
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -31,25 +32,30 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, required=True, help="folder for the latents")
     parser.add_argument("--mirror", action="store_true", help="also of mirrored clips (data.flip)")
     parser.add_argument("--batch-size", type=int, default=4, help="clips encoded at a time")
+    shards.add_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
-    """Encodes what is missing; 0 when complete, 1 when the disk is full (run it again)."""
+    """Encodes what is missing; 0 when its share is complete, 1 when the disk is full."""
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
-    folder = pipeline.dataset_folder(args.data_dir, args.dataset)
-    records = {split: pipeline.read_split(folder, split).records for split in SPLITS}
+    shards.parse_shard(args.shard)  # refused before the VAE is read
+    folder = prepared.dataset_folder(args.data_dir, args.dataset)
+    sizes = prepared.split_sizes(folder)
     vae = from_pretrained(args.vae)
-    key = {"dataset": args.dataset, "vae": vae.fingerprint, "mirror": args.mirror}
-    writer = latents.LatentWriter(args.output, key, {s: len(r) for s, r in records.items()})
-    total = sum(writer.splits.values())
-    missing = writer.missing()
-    progress = Progress("clips encoded", total, done=total - sum(len(part) for _, part in missing))
+    key = {
+        "dataset": args.dataset, "content": prepared.content_fingerprint(folder),
+        "vae": vae.fingerprint, "mirror": args.mirror,
+    }  # fmt: skip
+    writer = latents.LatentWriter(args.output, key, sizes)
     try:
-        for split, part in missing:
-            clips = [records[split][index]["video"] for index in part]
-            writer.write(split, part, _moments(vae, clips, args))
-            progress.advance(len(part))
+        _fill(writer, {split: prepared.read_split(folder, split) for split in sizes}, vae, args)
+        left = sum(len(part) for _, part in writer.missing())
+        if left:
+            sys.stdout.write(
+                f"{args.output}: share {args.shard} is complete; {left} clips are left to others\n"
+            )
+            return 0
         cache = writer.finish()
     except OSError as error:
         free = shutil.disk_usage(args.output).free / 2**20
@@ -58,10 +64,24 @@ def run(args: argparse.Namespace) -> int:
             "same command again to go on from there.\n"
         )
         return 1
+    total = sum(sizes.values())
     sys.stdout.write(f"{args.output}: latents of {total} clips by the VAE {cache.key['vae']}\n")
     sys.stdout.write(f"mean {[round(float(v), 4) for v in cache.mean]}\n")
     sys.stdout.write(f"std  {[round(float(v), 4) for v in cache.std]}\n")
     return 0
+
+
+def _fill(
+    writer: latents.LatentWriter, splits: dict[str, prepared.Split], vae: Pretrained,
+    args: argparse.Namespace,
+) -> None:  # fmt: skip
+    """Writes the missing shards of this process's share."""
+    missing = writer.missing(*shards.parse_shard(args.shard))
+    progress = Progress("clips encoded", sum(len(part) for _, part in missing))
+    for split, part in missing:
+        clips = [record["video"] for record in splits[split].read(part)]
+        writer.write(split, part, _moments(vae, clips, args))
+        progress.advance(len(part))
 
 
 def _moments(vae: Pretrained, clips: list[np.ndarray], args: argparse.Namespace) -> np.ndarray:

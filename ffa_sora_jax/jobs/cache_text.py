@@ -5,7 +5,8 @@
 
 Training then never loads the encoder (`--config.data.text_embeddings=data/text`). Texts that are
 stored already are skipped, so the command goes on after a kill and adds new datasets to an old
-folder. The empty report, which guidance needs, is always included.
+folder. The empty report, which guidance needs, is always included. Several machines share the work
+with --shard 0/4, 1/4, ...; nothing has to be joined afterwards.
 """
 
 import argparse
@@ -17,11 +18,12 @@ import numpy as np
 
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.convert.pretrained import Pretrained, from_pretrained
-from ffa_sora_jax.data import pipeline, transforms
+from ffa_sora_jax.data import prepared, transforms
+from ffa_sora_jax.data.config import CHOICES, choose
 from ffa_sora_jax.data.text_cache import DTYPES, TextCache
 from ffa_sora_jax.data.tokenizer import Tokenizer
+from ffa_sora_jax.jobs import shards
 
-SPLITS = ("train", "validation", "test")
 SHARD_TEXTS = 256
 
 
@@ -36,7 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truncate", action="store_true", help="cut longer texts, do not refuse")
     parser.add_argument("--mirror", action="store_true", help="also mirrored reports (data.flip)")
     parser.add_argument("--batch-size", type=int, default=8, help="texts encoded at a time")
+    parser.add_argument(
+        "--language", choices=CHOICES, default="stored", help="as data.language in training"
+    )
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="as stored")
+    shards.add_argument(parser)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -44,22 +50,23 @@ def run(args: argparse.Namespace) -> int:
     for name in ("batch_size", "length"):
         if getattr(args, name) < 1:
             raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1.")
+    shard, num_shards = shards.parse_shard(args.shard)
     texts = _texts(args)
     encoder = from_pretrained(args.text_encoder)
     tokenizer = Tokenizer.load(args.tokenizer)
     cache = TextCache.create(
         args.output, encoder.fingerprint, tokenizer.fingerprint, args.length, args.dtype
     )
-    missing = cache.missing(texts)
-    progress = Progress("texts encoded", len(texts), done=len(texts) - len(missing))
+    missing = cache.missing(texts, shard, num_shards)
+    progress = Progress("texts encoded", len(missing))
     try:
         for at in range(0, len(missing), SHARD_TEXTS):
-            shard = missing[at : at + SHARD_TEXTS]
+            chunk = missing[at : at + SHARD_TEXTS]
             ids, mask = tokenizer.encode(
-                shard, args.length, allow_empty=True, truncate=args.truncate
+                chunk, args.length, allow_empty=True, truncate=args.truncate
             )
-            cache.write(shard, ids, mask, _encode(encoder, ids, mask, args.batch_size))
-            progress.advance(len(shard))
+            cache.write(chunk, ids, mask, _encode(encoder, ids, mask, args.batch_size))
+            progress.advance(len(chunk))
     except OSError as error:
         free = shutil.disk_usage(args.output).free / 2**20
         sys.stderr.write(
@@ -73,8 +80,13 @@ def run(args: argparse.Namespace) -> int:
 
 def _texts(args: argparse.Namespace) -> list[str]:
     """Every different report, mirrored ones too if asked for, and the empty one."""
-    folder = pipeline.dataset_folder(args.data_dir, args.dataset)
-    reports = [info.report for split in SPLITS for info in pipeline.Examples(folder, split)]
+    folder = prepared.dataset_folder(args.data_dir, args.dataset)
+    reports = [
+        report
+        for split in prepared.split_sizes(folder)
+        for info in prepared.Examples(folder, split)
+        for report in choose(info, args.language)
+    ]
     mirrored = [transforms.swap_sides(report) for report in reports] if args.mirror else []
     return list(dict.fromkeys(["", *reports, *mirrored]))
 

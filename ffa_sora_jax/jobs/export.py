@@ -22,8 +22,8 @@ from ffa_sora_jax.common.types import Params
 from ffa_sora_jax.convert import pretrained
 from ffa_sora_jax.convert.pretrained import Pretrained
 from ffa_sora_jax.data import pipeline as data
-from ffa_sora_jax.data import transforms
-from ffa_sora_jax.data.pipeline import DataConfig
+from ffa_sora_jax.data import prepared, transforms
+from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.diffusion.objective import Objective
 from ffa_sora_jax.pipelines.folder import SamplingConfig
@@ -207,9 +207,11 @@ def _times(given: str | None, section: DataConfig) -> tuple[float, ...]:
             )
         return times
     try:
-        folder = data.dataset_folder(section.data_dir, section.name)
+        folder = prepared.dataset_folder(section.data_dir, section.name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Or give the frame times: --times-s 2,3,...") from error
-    stored = np.stack([info.times_s for info in data.Examples(folder, section.split)], dtype=float)
+    stored = np.stack(
+        [info.times_s for info in prepared.Examples(folder, section.split)], dtype=float
+    )
     kept = transforms.pick_frames(stored.shape[1], section.num_frames)
     return tuple(float(t) for t in np.round(np.median(stored[:, kept], axis=0), 2))

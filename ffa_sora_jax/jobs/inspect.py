@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ffa_sora_jax.data import pipeline
-from ffa_sora_jax.data.pipeline import ExampleInfo
+from ffa_sora_jax.data import prepared
+from ffa_sora_jax.data.prepared import ExampleInfo
 from ffa_sora_jax.video import sheet
 
 SPLITS = ("train", "validation", "test")
@@ -34,12 +34,12 @@ def run(args: argparse.Namespace) -> int:
     """Prints the summary; 3 if the splits share patients."""
     if args.reports < 0:
         raise ValueError(f"--reports is {args.reports}; it must be 0 or more.")
-    folder = pipeline.dataset_folder(args.data_dir, args.dataset)
+    folder = prepared.dataset_folder(args.data_dir, args.dataset)
     sys.stdout.write(f"{folder}\n")
     patients: dict[str, set[str]] = {}
     for split in SPLITS:
-        opened = pipeline.read_split(folder, split)
-        infos = list(pipeline.Examples(folder, split))
+        opened = prepared.read_split(folder, split)
+        infos = list(prepared.Examples(folder, split))
         patients[split] = {info.patient_id for info in infos}
         sys.stdout.write(describe_split(split, infos, opened.video_shape))
         for index in range(min(args.reports, len(infos))):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ffa_sora_jax.common.progress import Progress
+from ffa_sora_jax.jobs import shards
 from ffa_sora_jax.jobs.manifest import Manifest
 from ffa_sora_jax.jobs.rows import BadRow, Row, read_table
 from ffa_sora_jax.pipelines.result import FORMATS, VideoResult, check_writable, output_paths
@@ -60,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--sampler", help="ddim, dpmpp_2m, ... (default: the model's)")
     parser.add_argument("--format", default="mp4", help=f"{', '.join(FORMATS)} (default: mp4)")
     parser.add_argument("--batch-size", type=int, default=1, help="rows per pass (default: 1)")
-    parser.add_argument("--shard", default="0/1", metavar="I/N", help="this process of N, from 0")
+    shards.add_argument(parser)
     parser.add_argument(
         "--min-px", type=int, default=256,
         help="enlarge smaller videos for viewing (default: 256; 0 keeps the model's pixels)",
@@ -76,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     check_writable(args.format)
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
-    shard, num_shards = parse_shard(args.shard)
+    shard, num_shards = shards.parse_shard(args.shard)
     rows = _rows(args)
     pipeline = TextToVideo.from_pretrained(args.weights)
     look = {"format": args.format, "min_px": args.min_px, "mark": args.mark}
@@ -107,17 +108,6 @@ def run(args: argparse.Namespace) -> int:
         f"{len(failed)} failed.\n"
     )
     return SOME_FAILED if failed else OK
-
-
-def parse_shard(text: str) -> tuple[int, int]:
-    """ "2/8" to (2, 8): the third of eight processes."""
-    try:
-        shard, num_shards = (int(part) for part in text.split("/"))
-    except ValueError:
-        raise ValueError(f"--shard is {text!r}; expected I/N such as 0/4.") from None
-    if not 0 <= shard < num_shards:
-        raise ValueError(f"--shard is {text!r}; I runs from 0 to N - 1.")
-    return shard, num_shards
 
 
 def plan(

@@ -23,6 +23,7 @@ from absl import logging
 
 from ffa_sora_jax.common import mesh as mesh_lib
 from ffa_sora_jax.common import tree
+from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train import loop
@@ -110,7 +111,7 @@ class StopSignals:
 
 def _open_data(config: Mapping[str, Any]) -> tuple[Any, Any]:
     pipeline = importlib.import_module("ffa_sora_jax.data.pipeline")
-    data = pipeline.DataConfig.read(config["data"])
+    data = DataConfig.read(config["data"])
     place = dict(process_index=jax.process_index(), process_count=jax.process_count())
     source = pipeline.make_source(
         config["data"], data.split, config["train"]["batch_size"], config["seed"],

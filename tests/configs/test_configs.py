@@ -13,7 +13,7 @@ import pytest
 
 from ffa_sora_jax.common.mesh import check_batch_size, make_mesh
 from ffa_sora_jax.common.types import Clip, Text
-from ffa_sora_jax.data.pipeline import DataConfig
+from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.tasks import base

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from ffa_sora_jax.data import pipeline
+from ffa_sora_jax.data import pipeline, prepared
 from tests.data.conftest import NUM_EXAMS
 
 
@@ -38,7 +38,7 @@ def test_a_batch_has_the_shapes_and_types_of_a_clip(data_dir):
 def test_every_epoch_sees_every_clip_once_in_another_order(data_dir):
     made = source(data_dir, batch_size=3)
     count = made.num_examples
-    seen = list(itertools.chain(*(made.indices(step)[0].tolist() for step in range(count))))
+    seen = list(itertools.chain(*(made.rows(step).index.tolist() for step in range(count))))
     epochs = [seen[n * count : (n + 1) * count] for n in range(3)]
     for epoch in epochs:
         assert sorted(epoch) == list(range(count))
@@ -55,7 +55,7 @@ def test_the_batch_of_a_step_does_not_depend_on_what_came_before(data_dir):
 
 
 def test_seeds_differ(data_dir):
-    a, b = (source(data_dir, seed=seed).indices(0)[0].tolist() for seed in (0, 1))
+    a, b = (source(data_dir, seed=seed).rows(0).index.tolist() for seed in (0, 1))
     assert a != b
 
 
@@ -72,7 +72,8 @@ def test_flips_mirror_picture_and_report_together(data_dir):
     made = source(data_dir, batch_size=16)
     flipped = {False: 0, True: 0}
     for step in range(4):
-        clip, (index, mirrored) = made.batch(step), made.indices(step)
+        clip, rows = made.batch(step), made.rows(step)
+        index, mirrored = rows.index, rows.mirrored
         texts = made._tokenizer.decode(clip.text.ids)
         for row in range(16):
             video = clip.video[row, 0, 0, :, 0].astype(int)
@@ -87,7 +88,7 @@ def test_flips_mirror_picture_and_report_together(data_dir):
 
 def test_flip_off_leaves_everything_unmirrored(data_dir):
     made = source(data_dir, config={"flip": False})
-    assert not any(made.indices(step)[1].any() for step in range(20))
+    assert not any(made.rows(step).mirrored.any() for step in range(20))
 
 
 def test_evaluation_is_in_order_and_unmirrored(data_dir):
@@ -97,7 +98,7 @@ def test_evaluation_is_in_order_and_unmirrored(data_dir):
     ids = [int(made.examples[i].exam_id[-7:]) for i in range(5 * made.num_batches)]
     assert list(itertools.chain(*found)) == ids
     small = source(data_dir, split="validation", batch_size=1)
-    assert not small.indices(0)[1].any()
+    assert not small.rows(0).mirrored.any()
 
 
 def test_examples_tell_what_is_known_of_each_clip(data_dir):
@@ -133,9 +134,9 @@ def test_prefetch_options_change_nothing(data_dir):
 
 
 def test_exam_hashes_are_salted_and_stable():
-    a, b = pipeline.exam_hash("phantom-0-0000001"), pipeline.exam_hash("phantom-0-0000002")
+    a, b = prepared.exam_hash("phantom-0-0000001"), prepared.exam_hash("phantom-0-0000002")
     assert a != b and 0 <= min(a, b) and max(a, b) < 2**63
-    assert a == pipeline.exam_hash("phantom-0-0000001")
+    assert a == prepared.exam_hash("phantom-0-0000001")
 
 
 def test_the_newest_version_is_opened(tmp_path):
@@ -143,7 +144,7 @@ def test_the_newest_version_is_opened(tmp_path):
         folder = tmp_path / "phantom/64" / version
         folder.mkdir(parents=True)
         (folder / "dataset_info.json").write_text("{}")
-    assert pipeline.dataset_folder(tmp_path, "phantom/64").name == "1.10.0"
+    assert prepared.dataset_folder(tmp_path, "phantom/64").name == "1.10.0"
 
 
 @pytest.mark.parametrize(

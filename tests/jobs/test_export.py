@@ -115,10 +115,10 @@ def test_a_vae_run_becomes_a_folder_with_measured_latents(tmp_path, data_dir):
 
 
 def _clip(config, number):
-    from ffa_sora_jax.data import pipeline
+    from ffa_sora_jax.data import prepared
 
-    folder = pipeline.dataset_folder(config["data"]["data_dir"], config["data"]["name"])
-    record = pipeline.read_split(folder, "train").records[number]
+    folder = prepared.dataset_folder(config["data"]["data_dir"], config["data"]["name"])
+    record = prepared.read_split(folder, "train").records[number]
     return np.asarray(record["video"], np.float32)[None] / 127.5 - 1.0
 
 

@@ -6,19 +6,19 @@ import pytest
 from PIL import Image
 
 from ffa_sora_jax import cli
-from ffa_sora_jax.data import pipeline
+from ffa_sora_jax.data import prepared
 from ffa_sora_jax.jobs import inspect
 
 
 @pytest.fixture
 def one_exam_each(monkeypatch):
     """The made-up patients have two neighbouring exams each, in whatever splits; part them."""
-    original = pipeline.Examples
+    original = prepared.Examples
 
     def examples(folder, split):
         return [dataclasses.replace(i, patient_id=i.exam_id) for i in original(folder, split)]
 
-    monkeypatch.setattr(pipeline, "Examples", examples)
+    monkeypatch.setattr(prepared, "Examples", examples)
 
 
 def test_summary_counts_what_is_there(data_dir, one_exam_each, tmp_path, capsys):
@@ -51,8 +51,8 @@ def test_overlaps_name_every_pair():
 
 
 def test_a_split_is_described(data_dir):
-    folder = pipeline.dataset_folder(data_dir, "phantom/64")
-    infos = pipeline.Examples(folder, "train")[:4]
+    folder = prepared.dataset_folder(data_dir, "phantom/64")
+    infos = prepared.Examples(folder, "train")[:4]
     said = inspect.describe_split("some", infos, (21, 64, 64, 1))
     eyes = [info.eye for info in infos]
     for eye in set(eyes):
