@@ -146,7 +146,7 @@ _ROWS = (
         "identifier_suspected",
         "noted",
         "The report may hold a name, a date, a telephone number or a record number.",
-        "Read the report; --clean-text removes what was found.",
+        "Read the report; text cleaning removes what was found.",
     ),
     # Table and folder
     (
@@ -189,11 +189,39 @@ _ROWS = (
     # Clips
     (
         "near_duplicate",
-        "quarantined",
+        "noted",
         "Almost the same clip exists for another patient or in another split.",
-        "Remove one of the two, or give both the same patient id.",
+        "Remove one of them, give both the same patient id, or allow it with --allow-duplicates.",
     ),
 )
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that was noticed. Holds nothing of the exam but where it stands.
+
+    Attributes:
+      reason: a code of `REASONS`.
+      where: "line 12" of the table, or "entry 17" of the exam folder in natural order.
+      what_to_do: advice; never a value of the table, a file name or an id.
+      fatal: whether it stops the build even without `--strict`.
+    """
+
+    reason: str
+    where: str
+    what_to_do: str
+    fatal: bool = False
+
+    @classmethod
+    def at(cls, code: str, where: str, detail: str = "", fatal: bool = False) -> "Problem":
+        """A problem with the advice of the table of reasons, after an optional detail."""
+        return cls(code, where, f"{detail} {reason(code).what_to_do}".strip(), fatal)
+
+    @property
+    def status(self) -> str:
+        """What happens to the exam: one of `STATUSES`."""
+        return reason(self.reason).status
+
 
 REASONS: dict[str, Reason] = {row[0]: Reason(*row) for row in _ROWS}
 

@@ -1,0 +1,144 @@
+"""The schema of a table of reports: columns, their other names, and what their values mean."""
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from ffa_sora_jax.common.names import check_keys
+
+# Field -> accepted headings, compared without case, spaces and punctuation.
+ALIASES: dict[str, tuple[str, ...]] = {
+    "exam_id": (
+        "exam_id", "exam", "examination_id", "study_id", "study", "accession_number", "accession",
+        "case_id", "case", "video_id", "id", "检查号", "检查编号", "检查ID", "检查流水号", "影像号",
+    ),
+    "patient_id": (
+        "patient_id", "patient", "pid", "mrn", "subject_id", "subject", "medical_record_number",
+        "病人ID", "患者ID", "患者编号", "病人编号", "病历号", "病案号", "登记号",
+    ),
+    "eye": ("eye", "laterality", "side", "eye_side", "眼别", "眼", "左右眼", "侧别"),
+    "report": (
+        "report", "report_en", "en_report", "report_text", "text", "caption", "findings",
+        "impression", "报告", "报告内容", "检查所见", "造影所见", "检查结果",
+    ),
+    "report_zh": ("report_zh", "zh_report", "ch_report", "chinese_report", "report_cn", "中文报告"),
+    "language": ("language", "lang", "语言"),
+    "diagnosis": ("diagnosis", "disease", "label", "诊断", "临床诊断", "疾病"),
+    "split": ("split", "subset", "partition", "划分", "数据集划分"),
+    "path": (
+        "path", "file", "file_name", "folder", "image_path", "video_path", "路径",
+        "文件", "文件名",
+    ),
+    "frame_order": ("frame_order", "frames", "frame_files", "帧顺序"),
+}  # fmt: skip
+
+EYES = {
+    "right": ("right", "r", "od", "right eye", "re", "右", "右眼"),
+    "left": ("left", "l", "os", "left eye", "le", "左", "左眼"),
+    "both": ("both", "b", "ou", "both eyes", "bilateral", "双", "双眼", "雙眼", "两眼", "左右眼"),
+}
+LANGUAGES = {
+    "en": ("en", "eng", "english", "en us", "en gb", "英", "英文", "英语"),
+    "zh": ("zh", "cn", "chi", "chinese", "zh cn", "zh hans", "zh tw", "中", "中文", "汉语"),
+}
+SPLITS = {
+    "train": ("train", "training", "训练", "训练集"),
+    "validation": ("validation", "valid", "val", "dev", "验证", "验证集"),
+    "test": ("test", "testing", "测试", "测试集"),
+    "unseen": ("unseen", "held out", "未见"),
+}
+NOTHING = ("", "na", "n a", "nan", "none", "null", "unknown", "未知", "不详", "无")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Where each field stands in a table: position of its column, by field."""
+
+    at: Mapping[str, int]
+    width: int
+
+    @property
+    def unused(self) -> tuple[int, ...]:
+        """Numbers of the columns that are never read, counted from 1."""
+        return tuple(sorted(set(range(1, self.width + 1)) - {at + 1 for at in self.at.values()}))
+
+
+def find_columns(header: Sequence[str], wanted: Mapping[str, str] | None = None) -> Columns:
+    """The position of every field in a table's heading.
+
+    Args:
+      header: the headings in order.
+      wanted: field -> heading, where the heading is not one of `ALIASES`.
+
+    Raises:
+      ValueError: unknown field, missing heading, two headings for one field, no report column,
+        or neither exam id nor path. Headings found in the file are not repeated: a table without
+        headings starts with a patient.
+    """
+    check_keys("column", wanted or {}, ALIASES)
+    keys = [_key(text) for text in header]
+    at: dict[str, int] = {}
+    for field, names in ALIASES.items():
+        given = (wanted or {}).get(field)
+        allowed = [_key(given)] if given is not None else [_key(name) for name in names]
+        # The canonical name wins over aliases: `id` beside `exam_id` is no second exam id.
+        found = next(
+            ([i for i, key in enumerate(keys) if key == a] for a in allowed if a in keys), []
+        )
+        if given is not None and not found:
+            raise ValueError(f"No column is called {given!r}, which was asked for as {field}.")
+        if len(found) > 1:
+            raise ValueError(
+                f"{len(found)} columns are called alike and could be {field}; keep one."
+            )
+        if found and found[0] not in at.values():
+            at[field] = found[0]
+    if "report" not in at and "report_zh" not in at:
+        raise ValueError(_missing("report", len(header)))
+    if "exam_id" not in at and "path" not in at:
+        raise ValueError(_missing("exam_id", len(header)))
+    return Columns(at, len(header))
+
+
+def count_known(header: Sequence[str], wanted: Mapping[str, str] | None = None) -> int:
+    """How many headings are known; tells the right delimiter from a wrong one."""
+    known = {_key(name) for names in ALIASES.values() for name in names}
+    known |= {_key(name) for name in (wanted or {}).values()}
+    return sum(_key(text) in known for text in header)
+
+
+def parse_choice(field: str, value: str | None) -> str | None:
+    """The canonical eye, language or split of a cell; None where it says nothing.
+
+    Raises:
+      ValueError: another word; the message names the allowed ones and not the given one.
+    """
+    choices = {"eye": EYES, "language": LANGUAGES, "split": SPLITS}[field]
+    word = " ".join(re.split(r"[\s_\-./]+", unicodedata.normalize("NFKC", value or "").casefold()))
+    word = word.strip()
+    if word in NOTHING or word.replace(" ", "") == "":
+        return None
+    for name, words in choices.items():
+        if word in words or word.replace(" ", "") in words:
+            return name
+    raise ValueError(f"{field} must be one of {', '.join(choices)}, or empty.")
+
+
+def language_of(text: str) -> str:
+    """ "zh" where Chinese characters make up a tenth of the letters, else "en"."""
+    letters = sum(c.isalpha() for c in text)
+    chinese = sum("\u3400" <= c <= "\u9fff" for c in text)
+    return "zh" if chinese > 0.1 * letters else "en"
+
+
+def _key(text: str) -> str:
+    return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
+
+
+def _missing(field: str, width: int) -> str:
+    names = ", ".join(ALIASES[field])
+    return (
+        f"None of the {width} columns in the first line is the {field}. Allowed headings: {names}. "
+        f"Rename the column, or name yours with columns={{'{field}': '...'}}."
+    )
