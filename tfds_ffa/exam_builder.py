@@ -155,6 +155,24 @@ class ExamBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
             for split, entries in self._plan.splits.items()
         }
 
+    def _download_and_prepare(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig | None = None,
+    ) -> None:
+        """On Beam, one split after another: TFDS would run the splits before it again with each."""
+        if download_config is None or download_config.beam_runner is None or self._plan is None:
+            return super()._download_and_prepare(dl_manager, download_config)
+        whole, done = self._plan, []
+        for split, entries in whole.splits.items():
+            self._plan = dataclasses.replace(whole, splits={split: entries})
+            super()._download_and_prepare(dl_manager, download_config)
+            done += self.info.splits.values()
+        self._plan = whole
+        self.info.set_splits(tfds.core.SplitDict(done))
+        for left_over in Path(self.data_dir).glob("*.shard_infos.json"):
+            left_over.unlink()
+
     def _example_writer(self) -> writer.ExampleWriter:
         return StableWriter(file_format=self.info.file_format)
 
