@@ -221,11 +221,12 @@ def _split_table(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]
     names = {line["split"] for line in kept}
     for name in sorted(names, key=lambda n: (order.index(n) if n in order else len(order), n)):
         lines = [line for line in kept if line["split"] == name]
+        eyes = collections.Counter(line.get("eye") or "unknown" for line in lines)
         table[name] = {
             "exams": len(lines),
             "patients": len({line["patient_id"] for line in lines if line.get("patient_id")}),
             "reports": len({line["report_hash"] for line in lines if line.get("report_hash")}),
-            **{eye: sum(line.get("eye") == eye for line in lines) for eye in ("right", "left")},
+            **{eye: eyes.get(eye, 0) for eye in ("right", "left", "unknown")},
         }
     return table
 
@@ -237,6 +238,7 @@ def _histograms(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]
         kinds.update(line.get("frame_kinds", {}))
     counts = [line["source_frames"] for line in exams if line.get("source_frames") is not None]
     lowest = [line["vessel_ratio"]["min"] for line in exams if "vessel_ratio" in line]
+    kept = [line for line in exams if line["status"] == "kept"]
     return {
         "frames per exam": _binned(counts, (2, 6, 11, 21, 22, 31, 61, 121, 1001)),
         "lowest vessel ratio of an exam": _binned(
@@ -245,7 +247,7 @@ def _histograms(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]]
         "size of the source (px)": _counted(
             f"{line['width']} x {line['height']}" for line in exams if line.get("width")
         ),
-        "eye": _counted(line["eye"] for line in exams if line.get("eye")),
+        "eye": _counted(line.get("eye") or "unknown" for line in kept),
         "format": _counted(line["kind"] for line in exams if line.get("kind")),
         "bits": _counted(str(line["bits"]) for line in exams if line.get("bits")),
         "language": _counted(line["language"] for line in exams if line.get("language")),
