@@ -42,6 +42,18 @@ _ROWS = (
         "Export it as PNG, JPEG, TIFF, BMP, MP4, MOV, AVI, MKV, WebM, GIF, WebP or DICOM.",
     ),
     (
+        "needs_decoder",
+        "dropped",
+        "The DICOM file is compressed in a way that no installed package decodes.",
+        "pip install 'ffa-sora-jax[dicom]', or export it uncompressed.",
+    ),
+    (
+        "extra_files",
+        "noted",
+        "Beside the frames the folder holds other files or folders, which were not read.",
+        "Check that no frame is among them.",
+    ),
+    (
         "disk_full",
         "dropped",
         "No space was left while the exam was written.",
