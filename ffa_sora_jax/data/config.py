@@ -30,13 +30,15 @@ class DataConfig:
       flip: mirror half of the training clips, and swap the sides in their reports.
       language: which report of a clip: "stored" as the dataset's own, "en" or "zh" always that
         one, "both" to draw one of the two anew in every epoch of training.
-      text_length: tokens per report, padded.
+      text_length: tokens per report, padded; 0 for clips without text.
       truncate: cut longer reports; otherwise they are an error.
       tokenizer: folder or file of a tokenizer; None is the one that ships with the package.
       latents: folder made by `ffa-sora prepare latents`; its moments replace the training video.
         "{name}" in it stands for the name of the dataset, which a mixture needs.
       text_embeddings: folder made by `ffa-sora prepare text`, for one dataset or several.
       text_encoder: fingerprint that the stored embeddings must have; None accepts any.
+      check_reports: look through all reports first, so that none can stop the run later; takes
+        about 15 ms per clip of 512 px, on one process.
       threads: reader threads.
       prefetch: batches read ahead.
     """
@@ -57,6 +59,7 @@ class DataConfig:
     latents: str | None = None
     text_embeddings: str | None = None
     text_encoder: str | None = None
+    check_reports: bool = True
     threads: int = 2
     prefetch: int = 4
 
@@ -70,6 +73,10 @@ class DataConfig:
         cfg = sections.read(cls, section, "data")
         if cfg.language not in CHOICES:
             raise ValueError(names.unknown_name("data.language", cfg.language, CHOICES))
+        if cfg.text_length < 0:
+            raise ValueError(
+                f"data.text_length is {cfg.text_length}; it must be positive, or 0 for no text."
+            )
         if cfg.channels not in (1, 3):
             raise ValueError(f"data.channels is {cfg.channels}; it must be 1 or 3.")
         if len(mixture.read_weights(cfg.mixture)) > 1 and cfg.latents and NAME not in cfg.latents:

@@ -42,10 +42,25 @@ class Loaded:
     """Clips of one dataset: what a `Clip` holds, before the reports become tokens."""
 
     video: np.ndarray | None
-    frame_mask: np.ndarray
+    frame_mask: Any  # (b, t) bool
     reports: list[str]
     latent: np.ndarray | None
-    exam: np.ndarray
+    exam: Any  # (b,) int64
+
+
+def join(loaded: Sequence[Loaded], rows: Sequence[np.ndarray]) -> Loaded:
+    """Clips of several datasets as one batch; `rows` tells which rows are whose."""
+    back = np.argsort(np.concatenate(rows))
+
+    def of(name: str) -> np.ndarray | None:
+        arrays = [getattr(clips, name) for clips in loaded]
+        return None if arrays[0] is None else np.concatenate(arrays)[back]
+
+    reports = [report for clips in loaded for report in clips.reports]
+    return Loaded(
+        video=of("video"), frame_mask=of("frame_mask"), reports=[reports[i] for i in back],
+        latent=of("latent"), exam=of("exam"),
+    )  # fmt: skip
 
 
 class Part:
@@ -53,6 +68,7 @@ class Part:
 
     Attributes:
       name: dataset and configuration.
+      where: dataset, version and split, for messages.
       num_examples: clips in the split.
       examples: what is known of each clip.
       latents: the cache of latents, or None.
@@ -68,11 +84,9 @@ class Part:
         folder = prepared.dataset_folder(cfg.data_dir, name)
         self._stored = prepared.read_split(folder, split, skip_video=not with_video)
         self._frames = _check_video(self._stored.video_shape, folder, cfg)
-        self.num_examples = len(self._stored)
+        self.where, self.num_examples = self._stored.where, len(self._stored)
         self.examples: Sequence[ExampleInfo] = prepared.Examples(folder, split)
         self.latents = self._open_latents(folder) if cfg.latents else None
-        if cfg.language in prepared.LANGUAGES:
-            _check_language(self.examples, cfg.language, folder, split)
 
     def draw(self, number: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The clips of some positions in this dataset's own stream.
@@ -160,19 +174,6 @@ def _check_video(shape: tuple[int, ...], folder: Path, cfg: DataConfig) -> np.nd
         return transforms.pick_frames(num_stored, cfg.num_frames)
     except ValueError as error:
         raise ValueError(f"{folder}: {error}") from error
-
-
-def _check_language(
-    examples: Sequence[ExampleInfo], language: str, folder: Path, split: str
-) -> None:
-    """Raises ValueError where a clip has no report in a language; reads all reports once."""
-    lacking = [index for index, info in enumerate(examples) if language not in info.reports]
-    if lacking:
-        raise ValueError(
-            f"{len(lacking)} of {len(examples)} clips of {split} in {folder} have no report in "
-            f"{language!r}; the first is clip {lacking[0]}. Set data.language to 'stored', or to "
-            "'both' to take what there is."
-        )
 
 
 @functools.lru_cache(maxsize=16)

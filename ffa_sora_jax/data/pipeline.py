@@ -6,19 +6,17 @@ to a dataset (`data.mixture`) and is its n-th clip; n is split into (epoch, offs
 visits every clip of the dataset once, in an order drawn from (seed, epoch).
 """
 
-import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.common.types import Clip, Text
+from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.data import mixture
 from ffa_sora_jax.data.config import DataConfig
-from ffa_sora_jax.data.part import Part, Rows
+from ffa_sora_jax.data.part import Part, Rows, join
 from ffa_sora_jax.data.prepared import ExampleInfo
-from ffa_sora_jax.data.text_cache import TextCache
+from ffa_sora_jax.data.reports import Reports
 
 _LAST_STEP = 2**31
 
@@ -82,7 +80,7 @@ class ClipSource:
         process: tuple[int, int], shuffle: bool, with_video: bool,
     ):  # fmt: skip
         self.cfg, self.split, self.batch_size, self.seed = cfg, split, batch_size, seed
-        self._process, self._with_video = process, with_video
+        self._process = process
         pairs = mixture.read_weights(cfg.mixture) if shuffle else ()
         pairs = pairs or ((cfg.name, 1.0),)
         self._mixture = mixture.Mixture([weight for _, weight in pairs], seed)
@@ -93,8 +91,11 @@ class ClipSource:
         self.num_examples = sum(part.num_examples for part in self.parts)
         self.num_batches = self.num_examples // batch_size
         self.latents = self.parts[0].latents
-        self._text_cache = _open_texts(cfg)
+        self._reports = Reports(cfg) if cfg.text_length else None
         _check_alike(self.parts)
+        if self._reports is not None and cfg.check_reports and not process[0]:
+            for part in self.parts:
+                self._reports.check(part.examples, part.where, mirrored=shuffle and cfg.flip)
 
     @property
     def examples(self) -> Sequence[ExampleInfo]:
@@ -122,18 +123,13 @@ class ClipSource:
         rows = self.rows(step)[part * size : (part + 1) * size]
         groups = [(k, np.flatnonzero(rows.part == k)) for k in np.unique(rows.part)]
         loaded = [self.parts[k].load(rows[here]) for k, here in groups]
-        back = np.argsort(np.concatenate([here for _, here in groups]))
-
-        def joined(name: str) -> np.ndarray:
-            return np.concatenate([getattr(clips, name) for clips in loaded])[back]
-
-        reports = [report for clips in loaded for report in clips.reports]
+        clips = loaded[0] if len(groups) == 1 else join(loaded, [here for _, here in groups])
         return Clip(
-            video=joined("video") if self._with_video else None,
-            frame_mask=joined("frame_mask"),
-            text=self._text([reports[i] for i in back]),
-            latent=joined("latent") if self.latents is not None else None,
-            exam=joined("exam"),
+            video=clips.video,
+            frame_mask=clips.frame_mask,
+            text=self._reports.encode(clips.reports) if self._reports is not None else None,
+            latent=clips.latent,
+            exam=clips.exam,
         )
 
     def iterate(self, start_step: int = 0) -> Iterator[Clip]:
@@ -146,40 +142,9 @@ class ClipSource:
         )
         return iter(dataset.to_iter_dataset(options))
 
-    def _text(self, reports: Sequence[str]) -> Text:
-        if self._text_cache is not None:
-            return Text(*self._text_cache.read(reports))
-        ids, mask = self._tokenizer.encode(
-            reports, self.cfg.text_length, truncate=self.cfg.truncate
-        )
-        return Text(ids=ids, mask=mask)
-
-    @functools.cached_property
-    def _tokenizer(self) -> Any:
-        from ffa_sora_jax.data.tokenizer import Tokenizer
-
-        return Tokenizer.load(self.cfg.tokenizer or None)
-
 
 def _check_alike(parts: Sequence[Part]) -> None:
     """Raises ValueError where mixed latents come from different VAEs."""
     caches = [part.latents for part in parts if part.latents is not None]
     for cache in caches[1:]:
         cache.check_like(caches[0])
-
-
-def _open_texts(cfg: DataConfig) -> TextCache | None:
-    if not cfg.text_embeddings:
-        return None
-    cache = TextCache.open(Path(cfg.text_embeddings))
-    if cache.length != cfg.text_length:
-        raise ValueError(
-            f"{cfg.text_embeddings} holds {cache.length} tokens per report; data.text_length is "
-            f"{cfg.text_length}. Make them equal."
-        )
-    if cfg.text_encoder and cache.encoder != cfg.text_encoder:
-        raise ValueError(
-            f"{cfg.text_embeddings} was made by the text encoder {cache.encoder}; "
-            f"data.text_encoder is {cfg.text_encoder}. Make the embeddings again with it."
-        )
-    return cache

@@ -152,7 +152,8 @@ def dataset_folder(data_dir: str | Path, name: str) -> Path:
         )
         raise FileNotFoundError(
             f"No finished dataset in {folder}. Datasets in {data_dir}: "
-            f"{', '.join(others) or 'none'}. Make it with: ffa-sora prepare --dataset {name} --data-dir {data_dir}"
+            f"{', '.join(others) or 'none'}. Make it with: "
+            f"ffa-sora prepare --dataset {name} --data-dir {data_dir}"
         )
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow_datasets as tfds
 
+from tests.data import clinic
 from tfds_ffa.phantom import exams
 from tfds_ffa.phantom.phantom_dataset_builder import Builder
 
@@ -43,3 +44,11 @@ def data_dir(tmp_path_factory):
         builder = Builder(config="64", data_dir=folder, num_exams=NUM_EXAMS)
         builder.download_and_prepare(download_dir=folder / "downloads", file_format="array_record")
     return folder
+
+
+@pytest.fixture(scope="session")
+def clinic_dir(tmp_path_factory):
+    """hospital_exams/64 with two languages and unknown eyes, and ffa_ir/64 beside it."""
+    folder = tmp_path_factory.mktemp("clinic")
+    clinic.prepare(folder)
+    return clinic.prepare(folder, "ffa_ir", counts={"train": 40, "validation": 4, "test": 3})

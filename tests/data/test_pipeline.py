@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax.data import pipeline, prepared
+from ffa_sora_jax.data.tokenizer import Tokenizer
 from tests.data.conftest import NUM_EXAMS
 
 
@@ -46,7 +47,8 @@ def test_every_epoch_sees_every_clip_once_in_another_order(data_dir):
 
 
 def test_the_batch_of_a_step_does_not_depend_on_what_came_before(data_dir):
-    straight = [source(data_dir).batch(step) for step in range(12)]
+    made = source(data_dir)
+    straight = [made.batch(step) for step in range(12)]
     for step in (11, 3, 7):
         same(source(data_dir).batch(step), straight[step])
     resumed = source(data_dir).iterate(5)
@@ -74,7 +76,7 @@ def test_flips_mirror_picture_and_report_together(data_dir):
     for step in range(4):
         clip, rows = made.batch(step), made.rows(step)
         index, mirrored = rows.index, rows.mirrored
-        texts = made._tokenizer.decode(clip.text.ids)
+        texts = Tokenizer.load().decode(clip.text.ids)
         for row in range(16):
             video = clip.video[row, 0, 0, :, 0].astype(int)
             assert (video[1] < video[0]) == mirrored[row]

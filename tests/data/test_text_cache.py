@@ -93,10 +93,13 @@ def test_a_stopped_job_goes_on(data_dir, tmp_path, encoder, monkeypatch):
 def test_an_unknown_report_and_missing_mirrors_are_named(data_dir, tmp_path, encoder):
     assert make(data_dir, tmp_path) == 0
     cache = TextCache.open(tmp_path)
-    report = source(data_dir, tmp_path).examples[0].report
+    report = source(data_dir, tmp_path, flip=False).examples[0].report
     assert report in cache and transforms.swap_sides(report) not in cache
-    with pytest.raises(ValueError, match="--mirror"):
+    with pytest.raises(ValueError, match="--mirror") as error:
         cache.read([transforms.swap_sides(report)])
+    assert "eye" not in str(error.value)  # errors tell no report
+    with pytest.raises(ValueError, match=r"32 of 32 clips.*--mirror"):
+        source(data_dir, tmp_path)
 
 
 @pytest.mark.parametrize(

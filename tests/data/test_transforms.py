@@ -18,6 +18,25 @@ from ffa_sora_jax.data import transforms
         ("temporal and nasal stay", "temporal and nasal stay"),
         ("Left and right", "Right and left"),
         ("", ""),
+        ("RE: leak. LE: none. re-examined", "LE: leak. RE: none. re-examined"),
+        ("O.D. and O.S.", "O.S. and O.D."),
+        ("R eye, L eyes", "L eye, R eyes"),
+        ("the IS/OS line of OS", "the IS/OS line of OD"),
+        ("右眼颞上支静脉迂曲；左眼未见异常", "左眼颞上支静脉迂曲；右眼未见异常"),
+        ("右眼OD，左眼(OS)", "左眼OS，右眼(OD)"),
+        ("视盘右侧约1PD左右", "视盘左侧约1PD左右"),
+        ("左右眼", "左右眼"),
+        ("左氧氟沙星滴右眼", "左氧氟沙星滴左眼"),
+        ("鼻侧颞侧不变", "鼻侧颞侧不变"),
+        ("leak at 3 o'clock", "leak at 9 o'clock"),
+        ("at 12 o'clock and 6 o'clock", "at 12 o'clock and 6 o'clock"),
+        ("from 2 to 4 o'clock", "from 8 to 10 o'clock"),
+        ("2-4 o’clock", "8-10 o’clock"),
+        ("3:30 o'clock, 12:30 o'clock", "8:30 o'clock, 11:30 o'clock"),
+        ("3、5、7点钟见渗漏", "5、7、9点钟见渗漏"),
+        ("1点至2点钟位, 10点位", "1点至10点钟位, 2点位"),
+        ("at 3 s, 12 s and 3 minutes", "at 3 s, 12 s and 3 minutes"),
+        ("2 spots, 3 leaks", "2 spots, 3 leaks"),
     ],
 )
 def test_sides_are_swapped_word_by_word(text, swapped):
@@ -25,7 +44,7 @@ def test_sides_are_swapped_word_by_word(text, swapped):
 
 
 def test_swapping_twice_gives_the_text_back():
-    text = "Right eye (OD), LEFT eye (OS), right of the left disc, bright."
+    text = "Right eye (OD), LEFT eye (OS), right of the left disc, 1:15-4 o'clock, 右眼左侧, RE."
     assert transforms.swap_sides(transforms.swap_sides(text)) == text
 
 
