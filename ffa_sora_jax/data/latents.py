@@ -2,7 +2,7 @@
 
     key.json                 what the latents are of, written first; another key is refused
     train-00000.npy ...      (examples, copies, t', h', w', 2 l) float16; copy 1 is mirrored
-    index.json               number of clips per split, latent statistics; written last
+    index.json               clips per split and per shard, latent statistics; written last
 
 Several processes may fill one folder (`missing(shard, num_shards)`): every shard is one file that
 appears whole or not at all, and whoever finds none missing writes the index.
@@ -37,6 +37,7 @@ class LatentCache:
 
     def __init__(self, folder: Path, key: dict[str, Any], index: dict[str, Any]):
         self.folder, self.key, self._splits = folder, key, index["splits"]
+        self._shard_examples = index["shard_examples"]
         self.mean = np.asarray(index["mean"], np.float32)
         self.std = np.asarray(index["std"], np.float32)
 
@@ -95,9 +96,10 @@ class LatentCache:
 
     def read(self, split: str, index: np.ndarray, mirrored: np.ndarray) -> np.ndarray:
         """Moments of clips: (b, t', h', w', 2 l) float32, mean first, then log-variance."""
+        size = self._shard_examples
         return np.stack(
             [
-                self._shard(split, int(i) // SHARD_EXAMPLES)[int(i) % SHARD_EXAMPLES, int(copy)]
+                self._shard(split, int(i) // size)[int(i) % size, int(copy)]
                 for i, copy in zip(index, mirrored, strict=True)
             ]
         ).astype(np.float32)
@@ -173,7 +175,10 @@ class LatentWriter:
         if self.missing():
             raise ValueError(f"{len(self.missing())} shards of {self.folder} are missing.")
         mean, std = self._statistics()
-        index = {"splits": self.splits, "mean": mean.tolist(), "std": std.tolist()}
+        index = {
+            "splits": self.splits, "shard_examples": SHARD_EXAMPLES,
+            "mean": mean.tolist(), "std": std.tolist(),
+        }  # fmt: skip
         write_json(self.folder / "index.json", index)
         return LatentCache.open(self.folder)
 

@@ -137,3 +137,46 @@ def test_bad_embeddings_are_refused(tmp_path):
         TextCache.create(tmp_path / "b", "e", "t", 3, "bfloat16")
     with pytest.raises(FileNotFoundError, match="prepare text"):
         TextCache.open(tmp_path / "c")
+
+
+def test_processes_fill_one_folder(data_dir, tmp_path, encoder):
+    for shard in (2, 0, 1):
+        encoder.texts = 0
+        assert make(data_dir, tmp_path / "a", "--shard", f"{shard}/3", "--mirror") == 0
+        assert 0 < encoder.texts < 60
+        assert make(data_dir, tmp_path / "a", "--shard", f"{shard}/3", "--mirror") == 0
+    assert make(data_dir, tmp_path / "b", "--mirror") == 0
+    together, alone = TextCache.open(tmp_path / "a"), TextCache.open(tmp_path / "b")
+    assert len(together) == len(alone) == 81
+    reports = [info.report for info in source(data_dir, tmp_path / "a").examples]
+    for a, b in zip(together.read(reports), alone.read(reports), strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert make(data_dir, tmp_path / "a", "--shard", "3/3") == 2
+
+
+def test_processes_that_do_the_same_do_no_harm(data_dir, tmp_path, encoder):
+    ids, mask = np.array([[5, 1, 0]]), np.array([[True, True, False]])
+    caches = [TextCache.create(tmp_path, "e", "t", 3, "float32") for _ in range(2)]
+    for cache in caches:
+        cache.write(["a"], ids, mask, np.ones((1, 3, 2)))
+    assert len(TextCache.open(tmp_path)) == 1
+    assert len(list(tmp_path.glob("*.npy"))) == 1 and not list(tmp_path.glob("*.tmp"))
+
+
+@pytest.mark.parametrize("language", ["stored", "zh", "both"])
+def test_every_language_asked_for_is_stored(clinic_dir, tmp_path, encoder, language):
+    argv = ["--dataset", "hospital_exams/64", "--mirror", "--length", "96"]
+    assert make(clinic_dir, tmp_path, *argv, "--language", language) == 0
+    config = {"name": "hospital_exams/64", "language": language, "text_length": 96}
+    batch = source(clinic_dir, tmp_path, **config).batch(0)
+    assert batch.text.embedding.shape == (4, 96, WIDTH)
+    if language == "stored":
+        with pytest.raises(ValueError, match="--language both"):
+            source(clinic_dir, tmp_path, **config | {"language": "both"})
+
+
+def test_embeddings_of_another_encoder_are_refused(data_dir, tmp_path, encoder):
+    assert make(data_dir, tmp_path, "--mirror") == 0
+    assert source(data_dir, tmp_path, text_encoder=encoder.fingerprint).batch(0).text is not None
+    with pytest.raises(ValueError, match=r"00112233; data.text_encoder is 44556677"):
+        source(data_dir, tmp_path, text_encoder="44556677")
