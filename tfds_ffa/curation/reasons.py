@@ -170,8 +170,8 @@ _ROWS = (
     (
         "exam_without_row",
         "dropped",
-        "No row of the table matches the file or folder.",
-        "Add a row, or remove the exam.",
+        "No usable row of the table points to the file or folder.",
+        "Add a row or correct the one that was refused, or remove the exam.",
     ),
     (
         "ambiguous_exam",
