@@ -8,6 +8,8 @@ import numpy as np
 from tests.corpus import formats, good, pictures
 from tests.corpus.case import Case, Write
 
+# DER: a sequence that begins with the object identifier of CMS enveloped data.
+ENVELOPE = bytes.fromhex("30820fb0 0609 2a864886f70d010703")
 LONG = "a-very-long-name-" * 14  # 238 bytes
 
 
@@ -85,18 +87,18 @@ def _encrypted_zip(path: Path, phantom: int) -> None:
     target.write_bytes(data)
 
 
-def _encrypted_dicom(path: Path, phantom: int) -> None:
-    """Encapsulated CMS content where the pixels should be."""
-    ds = formats.dicom(path.with_name(path.name + ".dcm"), pictures.clip(phantom), phantom)
+def _with_encrypted_tags(path: Path, phantom: int) -> None:
+    """Pixels in the clear, the patient in an encrypted element that must go: sound."""
     from pydicom.dataset import Dataset
     from pydicom.sequence import Sequence
 
+    target = path.with_name(path.name + ".dcm")
+    ds = formats.dicom(target, pictures.clip(phantom), phantom)
     item = Dataset()
     item.EncryptedContentTransferSyntaxUID = "1.2.840.10008.1.2.1"
     item.EncryptedContent = bytes(range(256))
     ds.EncryptedAttributesSequence = Sequence([item])
-    del ds.PixelData
-    ds.save_as(path.with_name(path.name + ".dcm"), enforce_file_format=True)
+    ds.save_as(target, enforce_file_format=True)
 
 
 def _loop(path: Path, _: int) -> None:
@@ -104,7 +106,7 @@ def _loop(path: Path, _: int) -> None:
 
 
 def _loop_of_folders(path: Path, phantom: int) -> None:
-    """A folder of frames that also holds a link to itself: the frames are sound."""
+    """A folder of frames that also holds a link to itself."""
     good.folder(".png")(path, phantom)
     (path / "again").symlink_to("../" + path.name)
 
@@ -123,7 +125,7 @@ def _files() -> list[Case]:
     return [
         Case("zero bytes, MP4", bytes_of(".mp4", b""), "empty_file"),
         Case("zero bytes, every frame", cut(png, 0), "empty_file"),
-        Case("empty folder", _empty_folder, "empty_file"),
+        Case("empty folder", _empty_folder, "too_few_frames"),
         Case("truncated MP4", cut(mp4, 0.6), "truncated"),
         Case("truncated AVI", cut(good.video_cv2(".avi", "MJPG"), 0.5), "truncated"),
         Case("truncated GIF", cut(good.pages(".gif"), 0.5), "truncated"),
@@ -132,15 +134,16 @@ def _files() -> list[Case]:
         Case("truncated DICOM, RLE", cut(good.dicom(syntax="rle"), 0.5), "truncated"),
         Case("truncated PNG in the middle", _half_written_frame, "truncated"),
         Case("corrupt PNG in the middle", _flipped, "unreadable"),
-        Case("noise called MP4", bytes_of(".mp4", noise), "unreadable"),
-        Case("noise called DICOM", bytes_of(".dcm", noise), "unreadable"),
+        Case("noise called MP4", bytes_of(".mp4", noise), "unknown_format"),
+        Case("noise called DICOM", bytes_of(".dcm", noise), "unknown_format"),
         Case("encrypted ZIP", _encrypted_zip, "encrypted"),
-        Case("encrypted DICOM", _encrypted_dicom, "encrypted"),
-        Case("text file", bytes_of(".txt", b"Patient Nightingale\n"), "unknown_format"),
-        Case("PDF", bytes_of(".pdf", b"%PDF-1.7\nNightingale\n%%EOF\n"), "unknown_format"),
+        Case("encrypted DICOM", bytes_of(".dcm", ENVELOPE + noise), "encrypted"),
+        Case("DICOM with encrypted tags", _with_encrypted_tags),
+        Case("PDF called MP4", bytes_of(".mp4", b"%PDF-1.7\nNightingale\n"), "unknown_format"),
+        Case("text file only", bytes_of(".txt", b"Patient Nightingale\n"), "row_without_exam"),
         Case("link to itself", _loop, "symlink_loop"),
         Case("link to a missing file", _dangling, "unreadable"),
-        Case("folder with a link to itself", _loop_of_folders),
+        Case("folder with a link to itself", _loop_of_folders, "symlink_loop"),
         Case("MP4 called AVI", renamed(mp4, ".avi"), remarks=("wrong_extension",)),
         Case("GIF called MP4", renamed(good.pages(".gif"), ".mp4"), remarks=("wrong_extension",)),
         Case("DICOM called PNG", renamed(good.dicom(), ".png"), remarks=("wrong_extension",)),
