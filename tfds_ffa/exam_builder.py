@@ -16,12 +16,13 @@ import numpy as np
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import writer
 
-from tfds_ffa.curation.ledger import KEPT, Ledger
+from tfds_ffa.curation.ledger import KEPT, Ledger, Outcome
 from tfds_ffa.curation.process import ExamTask, Options, process_exam
 from tfds_ffa.writing import SHARD_BYTES, StableWriter
 
 SIZES = (64, 128, 256, 512, 768)
 NUM_FRAMES = 21
+SPLITS = ("train", "validation", "test", "unseen")
 EYES = ("right", "left", "unknown")
 
 
@@ -180,20 +181,27 @@ class ExamBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
         raise NotImplementedError  # shards are functions, see `examples`
 
 
+def load(staging: Path, options: Options, task: ExamTask, digest: str) -> Outcome:
+    """The outcome of a kept exam with its arrays; processed again if its file was damaged.
+
+    Raises:
+      ValueError: the exam was changed since it was processed, and cannot be kept any more.
+    """
+    outcome = Ledger(staging).read(task.key, digest) or process_exam(task, options)
+    if outcome.status != KEPT:
+        raise ValueError(
+            "The files of an exam changed while the dataset was written. Run the same command "
+            "again."
+        )
+    return outcome
+
+
 def examples(
     staging: Path, options: Options, entries: Sequence[Entry], start: int
 ) -> Iterator[tuple[int, dict[str, Any]]]:
     """The (number, example) pairs of one shard; `start` is the number of its first example."""
-    ledger = Ledger(staging)
     for number, entry in enumerate(entries, start):
-        outcome = ledger.read(entry.task.key, entry.digest)
-        if outcome is None:  # lost or damaged since it was made
-            outcome = process_exam(entry.task, options)
-        if outcome.status != KEPT:
-            raise ValueError(
-                "The files of an exam changed while the dataset was written. Run the same "
-                "command again."
-            )
+        outcome = load(staging, options, entry.task, entry.digest)
         video = outcome.arrays["video"][..., None]
         yield (
             number,

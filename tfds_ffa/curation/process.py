@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ffa_sora_jax.video.cleaning import CleanExam, CleaningConfig, ExcludedError, clean_exam
+from ffa_sora_jax.video.fingerprint import clip_fingerprint
 
 from ffa_sora_jax import video
-from ffa_sora_jax.video import cleaning, fingerprint, reading
+from ffa_sora_jax.video.reading import Limits, ReadError, open_exam
 from tfds_ffa.curation import reasons, workers
 from tfds_ffa.curation.ledger import KEPT, Outcome
 
@@ -36,11 +38,13 @@ class ExamTask:
       key: salted hash of the exam id; all that is stored of its name.
       path: file or folder of the exam.
       order: names of the frame files in order, where the table gives them.
+      eye: "right" or "left" where the table says so: which part of a DICOM folder with both.
     """
 
     key: str
     path: Path
     order: Sequence[str] | None = None
+    eye: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +53,12 @@ class Options:
 
     Attributes:
       cleaning: size, number of frames, filter and so on.
+      limits: smallest and largest frames, most frames.
       allow_burned_in_text: keep exams with text in the picture instead of setting them aside.
     """
 
-    cleaning: cleaning.CleaningConfig = dataclasses.field(default_factory=cleaning.CleaningConfig)
+    cleaning: CleaningConfig = dataclasses.field(default_factory=CleaningConfig)
+    limits: Limits = dataclasses.field(default_factory=Limits)
     allow_burned_in_text: bool = False
 
 
@@ -61,19 +67,19 @@ def process_exam(exam: ExamTask, options: Options) -> Outcome:
 
     Returns:
       Status "kept" with the arrays of `ledger.Outcome` and the facts of `build_report.Outcome`,
-      the `fingerprint` (ints) and the `eye` of the DICOM file; or the reason for leaving it out,
+      the `fingerprint` (ints) and the `dicom_eye`; or the reason for leaving it out,
       with the facts known by then.
     """
     facts: dict[str, Any] = {}
     try:
         clip = _clean(exam, options, facts)
-    except (reading.ReadError, cleaning.ExcludedError) as error:
+    except (ReadError, ExcludedError) as error:
         return left_out(exam.key, error.reason, facts)
     except Exception as error:
         return left_out(exam.key, "internal_error", facts | {"error": workers.where(error)})
     if (facts["burned_in_text"] or facts["burned_in"]) and not options.allow_burned_in_text:
         return left_out(exam.key, "burned_in_text", facts)
-    facts["fingerprint"] = [int(word) for word in fingerprint.clip_fingerprint(clip.video)]
+    facts["fingerprint"] = [int(word) for word in clip_fingerprint(clip.video)]
     arrays = {
         "video": clip.video,
         "times_s": np.asarray(clip.times_s, np.float32),
@@ -89,19 +95,22 @@ def left_out(key: str, reason: str, facts: dict[str, Any] | None = None) -> Outc
     return Outcome(key, "dropped" if status == "noted" else status, reason, facts or {})
 
 
-def _clean(exam: ExamTask, options: Options, facts: dict[str, Any]) -> cleaning.CleanExam:
+def _clean(exam: ExamTask, options: Options, facts: dict[str, Any]) -> CleanExam:
     """The cleaned clip; fills `facts` as they become known."""
-    with reading.open_exam(exam.path, order=exam.order) as reader:
+    opened = open_exam(exam.path, order=exam.order, eye=exam.eye, limits=options.limits)
+    with opened as reader:
         facts |= {
             "kind": reader.kind,
             "bits": reader.bits,
-            "eye": reader.eye,
+            "dicom_eye": reader.eye,
             "removed": sorted(reader.removed),
             "burned_in": bool(reader.burned_in),
+            "remarks": sorted(reader.notes),
         }
         if reader.num_frames is not None:
             facts["source_frames"] = reader.num_frames
-        clip = cleaning.clean_exam(_measured(reader, facts), reader.times_s, options.cleaning)
+        clip = clean_exam(_measured(reader, facts), reader.times_s, options.cleaning)
+        facts["remarks"] = sorted(reader.notes)  # complete when all frames were read
     facts |= {
         "frames": [dataclasses.asdict(frame) for frame in clip.frames],
         "source_frames": len(clip.frames),
@@ -127,6 +136,7 @@ def digest(exam: ExamTask, options: Options) -> str:
     parts = {
         "files": _files(exam.path),
         "order": list(exam.order) if exam.order else None,
+        "eye": exam.eye,
         "options": dataclasses.asdict(options),
         "code": code_version(),
     }

@@ -1,0 +1,192 @@
+"""The inputs of a build, brought together, and the one outcome that each of them gets.
+
+    table + folder -> gather -> stage.process_all -> conclude -> Curated
+
+An input is a row of the table or, where no row belongs to it, an entry of the exam folder. Every
+input has one outcome, so the counts of a build add up to its inputs.
+"""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfds_ffa.curation import discover, splits
+from tfds_ffa.curation.deidentify import Hasher
+from tfds_ffa.curation.discover import Exam
+from tfds_ffa.curation.ledger import KEPT, Outcome
+from tfds_ffa.curation.process import ExamTask, left_out
+from tfds_ffa.curation.reasons import Problem
+from tfds_ffa.curation.table import ExamRow
+
+NOTED = "noted"
+EYES = ("right", "left")
+
+
+@dataclasses.dataclass(frozen=True)
+class Wishes:
+    """What was asked of a build, besides what decides the clips.
+
+    Attributes:
+      unseen: diseases that are held out as split "unseen".
+      clean_text: remove names, dates and numbering from reports.
+      allow_duplicates: near duplicates are reported and kept.
+    """
+
+    unseen: tuple[str, ...] = ()
+    clean_text: bool = False
+    allow_duplicates: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """Everything that goes into a build, before any pixel is read.
+
+    Attributes:
+      exams: exams with a row and a split, by key.
+      tasks: the same for `stage`, in the order of the table.
+      split_of: key -> split.
+      patient_of: key -> salted hash of the patient, or of the report where no patient is known.
+      left_out: outcomes of all other inputs.
+      problems: what was noticed and stops nothing.
+    """
+
+    exams: Mapping[str, Exam]
+    tasks: Sequence[ExamTask]
+    split_of: Mapping[str, str]
+    patient_of: Mapping[str, str]
+    left_out: Sequence[Outcome]
+    problems: Sequence[Problem]
+
+    @property
+    def count(self) -> int:
+        """Number of inputs."""
+        return len(self.exams) + len(self.left_out)
+
+
+def gather(
+    rows: Sequence[ExamRow],
+    problems: Sequence[Problem],
+    root: Path,
+    hasher: Hasher,
+    wishes: Wishes,
+) -> Inputs:
+    """Matches rows with exams and splits them.
+
+    Args:
+      rows: usable rows of the table.
+      problems: one for each other row.
+      root: folder of the exams.
+      hasher: holder of the salt.
+      wishes: what was asked.
+
+    Raises:
+      FileNotFoundError: no such folder.
+      ValueError: a disease to hold out that no row has.
+    """
+    matched = discover.match(rows, root)
+    split = splits.split_rows(
+        [exam.row for exam in matched.exams], hasher, unseen_diseases=wishes.unseen
+    )
+    exams = {
+        hasher.hashed("exam", exam.row.exam_id): exam
+        for exam in matched.exams
+        if exam.row.line in split.of_line
+    }
+    found = [*problems, *matched.problems, *split.problems]
+    return Inputs(
+        exams=exams,
+        tasks=[_task(key, exam) for key, exam in exams.items()],
+        split_of={key: split.of_line[exam.row.line] for key, exam in exams.items()},
+        patient_of={key: split.group_of_line[exam.row.line] for key, exam in exams.items()},
+        left_out=[
+            left_out(hasher.hashed("input", p.where), p.reason, {"where": p.where})
+            for p in found
+            if p.status != NOTED
+        ],
+        problems=[problem for problem in found if problem.status == NOTED],
+    )
+
+
+def _task(key: str, exam: Exam) -> ExamTask:
+    row = exam.row
+    return ExamTask(key, exam.path, row.frame_order, row.eye if row.eye in EYES else None)
+
+
+def fingerprint(inputs: Inputs, digests: Mapping[str, str], wishes: Wishes, salt: str) -> str:
+    """Short hash of all that decides a dataset; equal for builds that give the same records.
+
+    Args:
+      inputs: from `gather`.
+      digests: from `stage.digests`.
+      wishes: what was asked.
+      salt: fingerprint of the salt.
+    """
+    rows = sorted(
+        (key, digests[key], inputs.split_of[key], inputs.patient_of[key], dataclasses.astuple(row))
+        for key, row in ((key, exam.row) for key, exam in inputs.exams.items())
+    )
+    text = json.dumps([rows, dataclasses.asdict(wishes), salt], sort_keys=True)
+    return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).hexdigest()
+
+
+# --- After the exams were processed ---
+
+
+@dataclasses.dataclass(frozen=True)
+class Curated:
+    """What a build found out.
+
+    Attributes:
+      outcomes: one per input.
+      texts: key -> features that are text, of the kept exams.
+      problems: what was noticed and stopped no exam.
+      leakage: pairs of near duplicates.
+    """
+
+    outcomes: Sequence[Outcome]
+    texts: Mapping[str, Mapping[str, str]]
+    problems: Sequence[Problem]
+    leakage: Sequence[Any]
+
+    @property
+    def kept(self) -> list[str]:
+        """Keys of the kept exams, in the order in which they are written."""
+        return sorted(outcome.key for outcome in self.outcomes if outcome.status == KEPT)
+
+
+def conclude(
+    inputs: Inputs, processed: Mapping[str, Outcome], hasher: Hasher, wishes: Wishes
+) -> Curated:
+    """Joins what the pictures and what the table say of every exam."""
+    outcomes, texts = [], {}
+    problems = list(inputs.problems)
+    for key, exam in inputs.exams.items():
+        row = exam.row
+        texts[key] = {
+            "report": row.report,
+            "report_zh": row.report_zh,
+            "language": row.language,
+            "disease": row.diagnosis or "",
+            "eye": row.eye if row.eye in EYES else "unknown",
+            "exam_id": key,
+            "patient_id": inputs.patient_of[key],
+        }
+        facts = {
+            **processed[key].facts,
+            "where": row.where,
+            "eye": texts[key]["eye"],
+            "language": row.language,
+            "disease": texts[key]["disease"],
+            "patient_id": inputs.patient_of[key],
+            "report_hash": hasher.hashed("report", row.report),
+        }
+        outcomes.append(dataclasses.replace(processed[key], facts=facts))
+    return Curated(
+        outcomes=[*outcomes, *inputs.left_out],
+        texts=texts,
+        problems=problems,
+        leakage=(),
+    )

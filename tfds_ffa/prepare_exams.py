@@ -1,0 +1,265 @@
+"""`ffa-sora prepare` for real exams: from a folder and a table to a dataset and a build report.
+
+    gather -> process (resumable, stage.py) -> conclude -> build report -> TFDS -> into place
+
+The staging folder lies beside the dataset, names exams by hashes, and goes when the dataset is
+complete unless it is asked to stay.
+"""
+
+import argparse
+import dataclasses
+import shutil
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ffa_sora_jax.video.cleaning import CleaningConfig
+
+from ffa_sora_jax.video.reading import Limits
+from tfds_ffa import exam_builder, writing
+from tfds_ffa.beam import Runner
+from tfds_ffa.curation import build_report, curate, deidentify, ledger, process, stage, table
+from tfds_ffa.curation.reasons import Problem
+from tfds_ffa.curation.table import ExamRow
+from tfds_ffa.ffa_ir import annotation
+from tfds_ffa.ffa_ir.ffa_ir_dataset_builder import Builder as FfaIr
+from tfds_ffa.hospital_exams.hospital_exams_dataset_builder import Builder as HospitalExams
+
+BUILDERS = {"hospital_exams": HospitalExams, "ffa_ir": FfaIr}
+
+
+def run(args: argparse.Namespace) -> int:
+    """Prepares one dataset; 0 when it is complete, 1 when stopped half-way and resumable.
+
+    Raises:
+      ValueError: bad options or table; near duplicates; with --strict any problem.
+      FileNotFoundError: the exams or the table are not there.
+    """
+    build = Build(args)
+    if writing.is_ready(build.target, build.metadata, args.overwrite):
+        sys.stdout.write(f"{build.target} is complete already.\n")
+        return 0
+    try:
+        with writing.only_one(build.target.parent):
+            build.check_space()
+            curated = build.examine()
+            build.write(curated)
+    except KeyboardInterrupt:
+        return build.stopped("interrupted")
+    except OSError as error:
+        if error.errno not in writing.DISK_FULL:
+            raise
+        return build.stopped(writing.no_space(build.target.parent))
+    sys.stdout.write(build.summary(curated))
+    return 0
+
+
+class Build:
+    """One run of the verb: what was asked, what goes in, and where everything lies.
+
+    Attributes:
+      target: folder of the finished dataset.
+      staging: folder of finished exams.
+      reports: folder of the build report.
+      options: what decides the clips.
+      inputs: everything that goes in.
+      tasks: exams by key.
+      digests: what decides every exam, by key.
+      metadata: stored with the dataset.
+    """
+
+    def __init__(self, args: argparse.Namespace):
+        self.args = args
+        family, _, name = args.dataset.partition("/")
+        self.builder_class, self.config = BUILDERS[family], exam_builder.config(name)
+        self.options, self.wishes = _options(args, self.config), _wishes(args)
+        self.runner = _runner(args)
+        rows, problems, root = _tables(args, family)
+        if args.salt_file is None:
+            raise ValueError(
+                "--salt-file is missing: a secret file outside the dataset that ids are hashed "
+                "with, for example ~/ffa-sora.salt. It is made on first use; keep it."
+            )
+        self.hasher = deidentify.open_salt(args.salt_file, args.data_dir / family)
+        self.inputs = curate.gather(rows, problems, root, self.hasher, self.wishes)
+        self.tasks = {task.key: task for task in self.inputs.tasks}
+        self.digests = stage.digests(self.inputs.tasks, self.options)
+        self.metadata = self._metadata()
+        self.target = Path(self.builder().data_dir)
+        self.staging = args.staging or self.target.parent / ".staging"
+        self.reports = self.target.parent / "build_report"
+
+    def builder(self, plan: exam_builder.Plan | None = None) -> Any:
+        """The TFDS builder, with a plan when it is to write."""
+        name = self.config.name
+        known = name in self.builder_class.builder_configs
+        return self.builder_class(
+            config=name if known else self.config, data_dir=self.args.data_dir, plan=plan
+        )
+
+    def examine(self) -> curate.Curated:
+        """Processes all exams, and writes the build report."""
+        processed = stage.process_all(
+            self.inputs.tasks,
+            self.digests,
+            self.options,
+            self.staging,
+            num_workers=self.args.workers,
+            time_limit_s=self.args.time_limit,
+            runner=self.runner,
+        )
+        curated = curate.conclude(self.inputs, processed, self.hasher, self.wishes)
+        self.reports.mkdir(parents=True, exist_ok=True)
+        build_report.write_report(
+            self.reports,
+            curated.outcomes,
+            inputs=self.inputs.count,
+            problems=curated.problems,
+            splits=self.inputs.split_of,
+            leakage=curated.leakage,
+            settings=self.metadata,
+            dataset=self.args.dataset,
+            load_clip=self._clip,
+        )
+        self._check(curated)
+        return curated
+
+    def write(self, curated: curate.Curated) -> None:
+        """Writes the kept exams as a dataset, and cleans up."""
+        splits: dict[str, list[exam_builder.Entry]] = {}
+        for key in curated.kept:
+            entry = exam_builder.Entry(self.tasks[key], self.digests[key], curated.texts[key])
+            splits.setdefault(self.inputs.split_of[key], []).append(entry)
+        plan = exam_builder.Plan(
+            splits={name: splits[name] for name in exam_builder.SPLITS if name in splits},
+            staging=self.staging,
+            options=self.options,
+            metadata=self.metadata,
+        )
+        writing.write_dataset(
+            lambda: self.builder(plan),
+            self.target,
+            self.staging,
+            overwrite=self.args.overwrite,
+            beam_runner=self.runner and self.runner.name,
+            beam_options=self.runner and self.runner.pipeline_options(),
+        )
+        if self.args.keep_staging:
+            ledger.Ledger(self.staging).remove_others(self.digests)
+        else:
+            shutil.rmtree(self.staging)
+
+    def check_space(self) -> None:
+        """Raises ValueError where the disk cannot hold the exams that are still to be processed."""
+        self.staging.mkdir(parents=True, exist_ok=True)
+        there = len(list(ledger.Ledger(self.staging).files()))
+        clip = 0.6 * self.config.num_frames * self.config.size**2  # angiograms compress to this
+        needed = clip * (2 * len(self.inputs.tasks) - there)
+        free = shutil.disk_usage(self.staging).free
+        if needed > free:
+            raise ValueError(
+                f"{len(self.inputs.tasks)} exams of {self.config.size} px need about "
+                f"{needed / 2**20:.0f} MiB, {self.staging} has {free / 2**20:.0f} MiB free. Make "
+                "room, or name another folder with --staging."
+            )
+
+    def stopped(self, why: str) -> int:
+        """Says how to go on; the exit code."""
+        done = len(list(ledger.Ledger(self.staging).files()))
+        sys.stderr.write(f"prepare: {why}. {done} finished exams are kept. {writing.RETRY}\n")
+        return 1
+
+    def summary(self, curated: curate.Curated) -> str:
+        """What became of everything."""
+        counts = ", ".join(f"{name} {n}" for name, n in ledger.count(curated.outcomes).items())
+        return (
+            f"{writing.summary(self.target)}{self.inputs.count} inputs: {counts}\n"
+            f"{self.reports / build_report.HTML_NAME} shows what was kept, and why others not\n"
+        )
+
+    def _metadata(self) -> dict[str, Any]:
+        cleaning = dataclasses.asdict(self.options.cleaning)
+        return {
+            **{f"cleaning.{key}": value for key, value in cleaning.items()},
+            "allow_burned_in_text": self.options.allow_burned_in_text,
+            "clean_text": self.wishes.clean_text,
+            "unseen": list(self.wishes.unseen),
+            "salt": self.hasher.fingerprint,
+            "code": process.code_version(),
+            "inputs": curate.fingerprint(
+                self.inputs, self.digests, self.wishes, self.hasher.fingerprint
+            ),
+        }
+
+    def _clip(self, key: str) -> tuple[np.ndarray, np.ndarray]:
+        """A kept clip and its mask of original frames, for the report."""
+        outcome = exam_builder.load(self.staging, self.options, self.tasks[key], self.digests[key])
+        return outcome.arrays["video"], outcome.arrays["is_original"]
+
+    def _check(self, curated: curate.Curated) -> None:
+        """Stops before anything is written, where that was asked or is needed."""
+        see = f"See {self.reports / build_report.HTML_NAME}."
+        counts = ledger.count(curated.outcomes)
+        if curated.leakage and not self.wishes.allow_duplicates:
+            raise ValueError(
+                f"{len(curated.leakage)} pairs of clips are near duplicates across splits or "
+                f"patients. {see} Remove one of each pair, give both the same patient id, or "
+                "accept them with --allow-duplicates."
+            )
+        left = {name: number for name, number in counts.items() if name != ledger.KEPT}
+        for problem in curated.problems:
+            left[problem.reason] = left.get(problem.reason, 0) + 1
+        if self.args.strict and left:
+            found = ", ".join(f"{name} {number}" for name, number in left.items())
+            raise ValueError(f"--strict: {found}. Nothing was written. {see}")
+        if not counts[ledger.KEPT]:
+            raise ValueError(f"No exam of {self.inputs.count} inputs can be kept. {see}")
+
+
+def _options(args: argparse.Namespace, config: exam_builder.ExamConfig) -> process.Options:
+    cleaning = CleaningConfig(
+        size=config.size,
+        num_frames=config.num_frames,
+        vessel_filter=args.vessel_filter,
+        register=args.register,
+    )
+    limits = Limits() if args.max_frames is None else Limits(max_frames=args.max_frames)
+    return process.Options(cleaning, limits, allow_burned_in_text=args.allow_burned_in_text)
+
+
+def _runner(args: argparse.Namespace) -> Runner | None:
+    if not args.beam_runner:
+        return None
+    return Runner(args.beam_runner, tuple(args.beam_options))
+
+
+def _wishes(args: argparse.Namespace) -> curate.Wishes:
+    if args.time_limit <= 0:
+        raise ValueError(f"--time-limit is {args.time_limit}; it must be above 0 seconds.")
+    return curate.Wishes(
+        unseen=tuple(args.unseen),
+        clean_text=args.clean_text,
+        allow_duplicates=args.allow_duplicates,
+    )
+
+
+def _tables(args: argparse.Namespace, family: str) -> tuple[list[ExamRow], list[Problem], Path]:
+    """Usable rows, a problem for each other row, and the folder of the exams."""
+    if args.exams is None or (family == "hospital_exams" and args.table is None):
+        raise ValueError(
+            "Give the folder of the exams with --exams and the table of reports with --table "
+            "(for ffa_ir: --exams with the downloaded files)."
+        )
+    if family == "ffa_ir":
+        path, root = annotation.find(args.exams, args.table)
+        return *annotation.read(path), root
+    names = dict(_pair(text) for text in args.columns)
+    return *table.read_table(args.table, names or None), args.exams
+
+
+def _pair(text: str) -> tuple[str, str]:
+    ours, equals, theirs = text.partition("=")
+    if not (ours and equals and theirs):
+        raise ValueError(f"--columns: {text!r} must have the form OURS=THEIRS.")
+    return ours, theirs
