@@ -9,6 +9,7 @@ HERE = Path(__file__).parent
 VIDEO = ["av"]
 DICOM = ["pydicom"]
 TEXT = ["ftfy"]
+BEAM = ["apache-beam"]  # asks for older protobuf and pyarrow: best in an environment of its own
 LINT = ["ruff", "mypy"]
 TEST = ["pytest", "pytest-xdist", "hypothesis", "matplotlib"]
 
@@ -50,6 +51,7 @@ setup(
         "video": VIDEO,
         "dicom": DICOM,
         "text": TEXT,
+        "beam": BEAM,
         "parity": ["torch==2.13.0"],
         "dev": VIDEO + DICOM + LINT + TEST,
     },
