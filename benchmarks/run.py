@@ -1,6 +1,6 @@
 """Side by side with PyTorch: WF-VAE encode and decode, DiT forward and forward+backward.
 
-    python -m benchmarks.run [--only wfvae] [--rounds 2] [--output bench.json] [--quick]
+    python -m benchmarks models [--only wfvae] [--rounds 2] [--output bench.json] [--quick]
 
 Every measurement is a process of its own on the same cores; JAX and PyTorch take turns, so that
 other load on the machine hits both. Ratios are JAX / PyTorch of the best round: below 1 is faster
@@ -35,8 +35,8 @@ TITLES = {
 FRAMEWORKS = ("jax", "torch")
 
 
-def main() -> int:
-    args = _arguments()
+def main(argv: list[str]) -> int:
+    args = _arguments(argv)
     models = [m for m in ("wfvae", "dit") if args.only in (None, m)]
     rows = []
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:
@@ -128,8 +128,8 @@ def _log(text: str) -> None:
     sys.stderr.flush()
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__.splitlines()[0])
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="benchmarks models", description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=["wfvae", "dit"])
     parser.add_argument("--rounds", type=int, default=2, help="processes per side")
     parser.add_argument("--repeats", type=int, default=2, help="timed calls per process")
@@ -138,8 +138,4 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--weights", help="folder to keep the random weights in")
     parser.add_argument("--output", help="JSON file for the results")
     parser.add_argument("--quick", action="store_true", help="tiny models, to try this program")
-    return parser.parse_args()
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    return parser.parse_args(argv)
