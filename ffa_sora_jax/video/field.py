@@ -159,9 +159,12 @@ def _body(lit: np.ndarray) -> np.ndarray:
     side = max(round(STRIP * lit.shape[0]), 3)
     core = _largest(
         cv2.morphologyEx(
-            part, cv2.MORPH_OPEN, np.ones((side, side), np.uint8),
-            borderType=cv2.BORDER_CONSTANT, borderValue=(0,),
-        )  # fmt: skip
+            part,
+            cv2.MORPH_OPEN,
+            np.ones((side, side), np.uint8),
+            borderType=cv2.BORDER_CONSTANT,
+            borderValue=(0,),
+        )
     )
     return core if 2 * int(core.sum()) >= int(part.sum()) else part
 

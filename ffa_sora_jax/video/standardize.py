@@ -31,6 +31,30 @@ def standardize(frames: np.ndarray, num_frames: int = 21) -> tuple[np.ndarray, n
         raise ValueError(
             f"frames have shape {frames.shape}; expected (n, h, w) or (n, h, w, c) with n >= 1."
         )
+    return _fill(frames, num_frames)
+
+
+def standardize_times(times_s: np.ndarray, num_frames: int = 21) -> np.ndarray:
+    """The times (num_frames,) float32 of the frames that `standardize` returns.
+
+    Interpolated frames get the interpolated time.
+
+    Args:
+      times_s: (n,) seconds of the frames given to `standardize`, n >= 1, finite.
+      num_frames: frames wanted, at least 1.
+
+    Raises:
+      ValueError: none given, none wanted, or a time that is not finite.
+    """
+    times = np.asarray(times_s, np.float64)
+    if times.ndim != 1 or not len(times) or not np.isfinite(times).all():
+        raise ValueError(
+            f"times_s has shape {times.shape}; expected (n,) finite seconds with n >= 1."
+        )
+    return _fill(times, num_frames)[0].astype(np.float32)
+
+
+def _fill(frames: np.ndarray, num_frames: int) -> tuple[np.ndarray, np.ndarray]:
     if num_frames < 1:
         raise ValueError(f"num_frames is {num_frames}; it must be at least 1.")
     count = len(frames)

@@ -1,0 +1,88 @@
+"""Text burned into the picture, inside the field of view, where it cannot simply be cleared."""
+
+import cv2
+import numpy as np
+
+from ffa_sora_jax.video import field as fields
+
+OVERLAY_PX = 768  # side at which text is sought; larger frames are shrunk to it
+STEP = 50  # grey levels between the strokes of a letter and what lies around it
+MIN_LETTERS = 4  # in one line
+_HEIGHT = (6, 48)  # px of a letter
+_MAX_GAP = 1.2  # between neighbours, in letter heights
+
+
+class OverlayDetector:
+    """Looks for letters that stay while the angiogram changes, in constant memory.
+
+    Only the darkest and the brightest value of every place over all frames are kept: bright
+    letters stay bright in the darkest picture, dark ones dark in the brightest, and vessels,
+    which fill and move, do neither.
+    """
+
+    def __init__(self) -> None:
+        """No frame seen yet."""
+        self._low: np.ndarray | None = None
+        self._high: np.ndarray | None = None
+
+    def add(self, grey: np.ndarray) -> None:
+        """Takes one (h, w) uint8 frame; frames of other shapes are brought to that of the first."""
+        if self._low is None or self._high is None:
+            scale = min(1.0, OVERLAY_PX / max(grey.shape))
+            shape = (max(round(grey.shape[1] * scale), 1), max(round(grey.shape[0] * scale), 1))
+            self._low = fields.resize(grey, *shape)
+            self._high = self._low.copy()
+            return
+        small = fields.resize(grey, self._low.shape[1], self._low.shape[0])
+        cv2.min(self._low, small, dst=self._low)
+        cv2.max(self._high, small, dst=self._high)
+
+    def found(self, field: np.ndarray) -> bool:
+        """Whether a line of text lies in the field, (n, n) 0/1 over the padded square."""
+        if self._low is None or self._high is None:
+            return False
+        height, width = self._low.shape
+        square = max(height, width)
+        mask = cv2.resize(field, (square, square), interpolation=cv2.INTER_NEAREST)
+        top, left = (square - height) // 2, (square - width) // 2
+        mask = mask[top : top + height, left : left + width]
+        return has_text(self._low, mask) or has_text(255 - self._high, mask)
+
+
+def has_text(image: np.ndarray, field: np.ndarray) -> bool:
+    """Whether bright letters stand in a row inside the field of an (h, w) uint8 picture."""
+    return len(_longest_line(_letters(image, field))) >= MIN_LETTERS
+
+
+def _letters(image: np.ndarray, field: np.ndarray) -> np.ndarray:
+    """(n, 4) x, y, width, height of everything that might be a letter."""
+    around = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((15, 15), np.uint8))
+    strokes = ((cv2.subtract(image, around) > STEP) & (field > 0)).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
+    x, y, width, height, area = stats[1:].T
+    fill = area / (width * height)
+    good = (
+        (height >= _HEIGHT[0]) & (height <= _HEIGHT[1]) & (width <= 1.4 * height)
+        & (fill > 0.15) & (fill < 0.9)
+    )  # fmt: skip
+    return np.stack([x, y, width, height], axis=1)[good]
+
+
+def _longest_line(letters: np.ndarray) -> list[int]:
+    """Indices of the most letters that stand in one row with one height."""
+    best: list[int] = []
+    order = np.argsort(letters[:, 0])
+    for start in order:
+        line = [int(start)]
+        for index in order:
+            if letters[index, 0] <= letters[line[-1], 0]:
+                continue
+            x, y, width, height = letters[line[-1]]
+            gap = letters[index, 0] - (x + width)
+            same_row = abs((letters[index, 1] + letters[index, 3]) - (y + height)) <= 0.2 * height
+            same_size = abs(letters[index, 3] - height) <= 0.3 * height
+            if same_row and same_size and gap <= _MAX_GAP * height:
+                line.append(int(index))
+        if len(line) > len(best):
+            best = line
+    return best
