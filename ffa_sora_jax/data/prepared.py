@@ -25,6 +25,7 @@ from ffa_sora_jax.common import names
 
 UNKNOWN = "unknown"  # eye
 LANGUAGES = ("en", "zh")
+SYNTHETIC = ("phantom",)  # datasets that show no patient
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Split:
       video_shape: (t, h, w, c).
       eyes: names of the labels of `eye`.
       compressed: whether `record["video"]` is left as compressed bytes.
+      synthetic: whether the clips are made up; otherwise they are patient data.
     """
 
     where: str
@@ -83,6 +85,7 @@ class Split:
     video_shape: tuple[int, ...]
     eyes: tuple[str, ...]
     compressed: bool
+    synthetic: bool
 
     def __len__(self) -> int:
         """Clips in the split."""
@@ -206,7 +209,10 @@ def read_split(folder: Path, split: str, *, skip_video: bool = False) -> Split:
     if not len(records):
         raise ValueError(f"Split {split!r} of {folder} is empty.")
     eyes = tuple(features["eye"].names) if "eye" in features else ()
-    return Split(f"{builder.info.full_name}/{split}", records, shape, eyes, skip_video)
+    return Split(
+        f"{builder.info.full_name}/{split}", records, shape, eyes, skip_video,
+        synthetic=builder.info.name in SYNTHETIC,
+    )  # fmt: skip
 
 
 def exam_hash(exam_id: str) -> int:

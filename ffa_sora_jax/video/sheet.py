@@ -1,6 +1,6 @@
 """Contact sheets: all frames of a clip in one picture, with times, phases and the report.
 
-The picture always carries the word SYNTHETIC.
+The picture carries the word SYNTHETIC, unless the caller knows that the clip is real.
 """
 
 from collections.abc import Sequence
@@ -47,6 +47,8 @@ def contact_sheet(
     columns: int = 7,
     scale: int | None = None,
     title: str | None = None,
+    mark: str = MARK,
+    phases: bool = True,
 ) -> np.ndarray:
     """All frames of a clip in one picture.
 
@@ -56,6 +58,8 @@ def contact_sheet(
       columns: frames per row.
       scale: whole enlargement of the frames; default: to about 160 px.
       title: text above the frames, such as the report; wrapped.
+      mark: what stands in the corner, such as "PATIENT DATA" on real exams.
+      phases: write the phase beside the time; False where times do not start with the dye.
 
     Returns:
       (H, W, 3) uint8 picture.
@@ -79,14 +83,14 @@ def contact_sheet(
     rows = -(-len(tiles) // columns)
     sheet = Image.new("RGB", (sheet_px, top + rows * cell), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    draw.text((_GAP_PX, _GAP_PX), MARK, fill=_INK, font=font)
+    draw.text((_GAP_PX, _GAP_PX), mark, fill=_INK, font=font)
     for number, line in enumerate(lines):
         draw.text((_GAP_PX, _GAP_PX + label_px * (1 + number)), line, fill=_INK, font=font)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         x, y = _GAP_PX + column * (width + _GAP_PX), top + row * cell
         sheet.paste(Image.fromarray(tile), (x, y))
-        label = _label(number, None if times_s is None else float(times_s[number]))
+        label = _label(number, None if times_s is None else float(times_s[number]), phases)
         draw.text((x, y + height + 1), _fit(label, font, width), fill=_FAINT, font=font)
     return np.asarray(sheet)
 
@@ -124,10 +128,10 @@ def _tiles(video: np.ndarray, scale: int | None) -> np.ndarray:
     return np.stack([cv2.resize(f, size, interpolation=cv2.INTER_CUBIC) for f in video])
 
 
-def _label(number: int, time_s: float | None) -> str:
+def _label(number: int, time_s: float | None, phases: bool) -> str:
     if time_s is None:
         return f"frame {number + 1}"
-    return f"{format_time(time_s)}  {phase_name(time_s)}"
+    return format_time(time_s) + (f"  {phase_name(time_s)}" if phases else "")
 
 
 def _fit(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> str:

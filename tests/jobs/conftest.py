@@ -1,5 +1,5 @@
 """The made-up dataset of the data tests."""
 
-from tests.data.conftest import data_dir
+from tests.data.conftest import clinic_dir, data_dir
 
-__all__ = ["data_dir"]
+__all__ = ["clinic_dir", "data_dir"]

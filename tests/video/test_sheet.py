@@ -94,3 +94,15 @@ def test_colour_and_few_frames():
 def test_bad_input_is_refused_in_words(video, options, message):
     with pytest.raises(ValueError, match=message):
         sheet.contact_sheet(video, **options)
+
+
+def test_real_clips_carry_another_mark_and_times_without_phases():
+    video = np.zeros((2, 64, 64), np.uint8)
+    plain, real, bare = (
+        sheet.contact_sheet(video, [1.0, 300.0], **how)
+        for how in ({}, {"mark": "PATIENT DATA"}, {"phases": False})
+    )
+    differs = np.flatnonzero((plain != real).any(axis=(1, 2)))
+    assert len(differs) and differs.max() < 24  # the corner only
+    rows = np.flatnonzero((plain != bare).any(axis=(1, 2)))
+    assert len(rows) and rows.min() > 64  # the labels only
