@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ffa_sora_jax.video.cleaning import CleaningConfig
 
+from ffa_sora_jax.video.cleaning import CleaningConfig
 from ffa_sora_jax.video.reading import Limits
 from tfds_ffa import exam_builder, writing
 from tfds_ffa.beam import Runner
@@ -117,7 +117,7 @@ class Build:
             inputs=self.inputs.count,
             problems=curated.problems,
             splits=self.inputs.split_of,
-            leakage=curated.leakage,
+            leakage=curated.leaks,
             settings=self.metadata,
             dataset=self.args.dataset,
             load_clip=self._clip,
@@ -187,7 +187,7 @@ class Build:
             "unseen": list(self.wishes.unseen),
             "salt": self.hasher.fingerprint,
             "code": process.code_version(),
-            "inputs": curate.fingerprint(
+            "inputs": curate.build_fingerprint(
                 self.inputs, self.digests, self.wishes, self.hasher.fingerprint
             ),
         }
@@ -200,21 +200,18 @@ class Build:
     def _check(self, curated: curate.Curated) -> None:
         """Stops before anything is written, where that was asked or is needed."""
         see = f"See {self.reports / build_report.HTML_NAME}."
-        counts = ledger.count(curated.outcomes)
-        if curated.leakage and not self.wishes.allow_duplicates:
+        if curated.leaks and not self.wishes.allow_duplicates:
             raise ValueError(
-                f"{len(curated.leakage)} pairs of clips are near duplicates across splits or "
-                f"patients. {see} Remove one of each pair, give both the same patient id, or "
-                "accept them with --allow-duplicates."
+                f"{len(curated.leaks)} groups of near-duplicate clips lie across splits or "
+                f"patients. {see} Remove all but one of each group, give them the same patient "
+                "id, or accept them with --allow-duplicates."
             )
-        left = {name: number for name, number in counts.items() if name != ledger.KEPT}
-        for problem in curated.problems:
-            left[problem.reason] = left.get(problem.reason, 0) + 1
-        if self.args.strict and left:
-            found = ", ".join(f"{name} {number}" for name, number in left.items())
+        noticed = curated.noticed()
+        if self.args.strict and noticed:
+            found = ", ".join(f"{name} {number}" for name, number in sorted(noticed.items()))
             raise ValueError(f"--strict: {found}. Nothing was written. {see}")
-        if not counts[ledger.KEPT]:
-            raise ValueError(f"No exam of {self.inputs.count} inputs can be kept. {see}")
+        if not curated.kept:
+            raise ValueError(f"None of {self.inputs.count} inputs can be kept. {see}")
 
 
 def _options(args: argparse.Namespace, config: exam_builder.ExamConfig) -> process.Options:

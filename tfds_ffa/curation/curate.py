@@ -9,11 +9,15 @@ input has one outcome, so the counts of a build add up to its inputs.
 import dataclasses
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfds_ffa.curation import discover, splits
+import numpy as np
+
+from ffa_sora_jax.video import fingerprint
+from tfds_ffa.curation import discover, laterality, leakage, report_text, splits
 from tfds_ffa.curation.deidentify import Hasher
 from tfds_ffa.curation.discover import Exam
 from tfds_ffa.curation.ledger import KEPT, Outcome
@@ -115,7 +119,7 @@ def _task(key: str, exam: Exam) -> ExamTask:
     return ExamTask(key, exam.path, row.frame_order, row.eye if row.eye in EYES else None)
 
 
-def fingerprint(inputs: Inputs, digests: Mapping[str, str], wishes: Wishes, salt: str) -> str:
+def build_fingerprint(inputs: Inputs, digests: Mapping[str, str], wishes: Wishes, salt: str) -> str:
     """Short hash of all that decides a dataset; equal for builds that give the same records.
 
     Args:
@@ -142,51 +146,126 @@ class Curated:
     Attributes:
       outcomes: one per input.
       texts: key -> features that are text, of the kept exams.
-      problems: what was noticed and stopped no exam.
-      leakage: pairs of near duplicates.
+      problems: what was noticed beside the outcomes.
+      leaks: near duplicates, as the build report shows them.
     """
 
     outcomes: Sequence[Outcome]
     texts: Mapping[str, Mapping[str, str]]
     problems: Sequence[Problem]
-    leakage: Sequence[Any]
+    leaks: Sequence[Mapping[str, Any]]
 
     @property
     def kept(self) -> list[str]:
         """Keys of the kept exams, in the order in which they are written."""
         return sorted(outcome.key for outcome in self.outcomes if outcome.status == KEPT)
 
+    def noticed(self) -> dict[str, int]:
+        """code -> number of inputs that were not simply kept, and of remarks on kept ones."""
+        found = Counter(outcome.reason for outcome in self.outcomes if outcome.reason)
+        found.update(problem.reason for problem in self.problems)
+        for outcome in self.outcomes:
+            if outcome.status == KEPT:
+                found.update(outcome.facts.get("remarks", ()))
+        return dict(found)
+
 
 def conclude(
     inputs: Inputs, processed: Mapping[str, Outcome], hasher: Hasher, wishes: Wishes
 ) -> Curated:
     """Joins what the pictures and what the table say of every exam."""
-    outcomes, texts = [], {}
-    problems = list(inputs.problems)
+    outcomes, texts = {}, {}
     for key, exam in inputs.exams.items():
-        row = exam.row
-        texts[key] = {
-            "report": row.report,
-            "report_zh": row.report_zh,
-            "language": row.language,
-            "disease": row.diagnosis or "",
-            "eye": row.eye if row.eye in EYES else "unknown",
-            "exam_id": key,
-            "patient_id": inputs.patient_of[key],
-        }
-        facts = {
-            **processed[key].facts,
-            "where": row.where,
-            "eye": texts[key]["eye"],
-            "language": row.language,
-            "disease": texts[key]["disease"],
-            "patient_id": inputs.patient_of[key],
-            "report_hash": hasher.hashed("report", row.report),
-        }
-        outcomes.append(dataclasses.replace(processed[key], facts=facts))
+        outcomes[key], texts[key] = _judged(processed[key], exam, inputs, hasher, wishes)
+    leaks = _leaks(outcomes, inputs)
+    for leak in leaks:
+        for key in leak["exams"]:
+            outcomes[key] = _remarked(outcomes[key], "near_duplicate")
     return Curated(
-        outcomes=[*outcomes, *inputs.left_out],
-        texts=texts,
-        problems=problems,
-        leakage=(),
+        outcomes=[*outcomes.values(), *inputs.left_out],
+        texts={key: texts[key] for key, outcome in outcomes.items() if outcome.status == KEPT},
+        problems=inputs.problems,
+        leaks=leaks,
     )
+
+
+def _judged(
+    outcome: Outcome, exam: Exam, inputs: Inputs, hasher: Hasher, wishes: Wishes
+) -> tuple[Outcome, dict[str, str]]:
+    """The outcome of one exam with what the table says of it, and its texts."""
+    row = exam.row
+    eye = laterality.resolve(
+        row.eye, outcome.facts.get("dicom_eye"), *dict.fromkeys((row.report, row.report_zh))
+    )
+    texts, cleared, remarks = _texts(row, wishes)
+    texts |= {
+        "eye": eye.value,
+        "exam_id": outcome.key,
+        "patient_id": inputs.patient_of[outcome.key],
+        "language": row.language,
+    }
+    facts = {
+        **outcome.facts,
+        "where": row.where,
+        "eye": eye.value,
+        "language": row.language,
+        "disease": texts["disease"],
+        "patient_id": texts["patient_id"],
+        "report_hash": hasher.hashed("report", row.report),
+        "cleared": cleared,
+        "remarks": sorted({*outcome.facts.get("remarks", ()), *remarks}),
+    }
+    if outcome.status == KEPT and eye.is_conflict:
+        return left_out(outcome.key, "eye_conflict", facts), texts
+    if outcome.status == KEPT and not texts["report"].strip():  # nothing but identifiers
+        return left_out(outcome.key, "empty_report", facts), texts
+    return dataclasses.replace(outcome, facts=facts), texts
+
+
+def _texts(row: ExamRow, wishes: Wishes) -> tuple[dict[str, str], list[str], list[str]]:
+    """Report, Chinese report and disease; what was removed from them; remarks."""
+    texts = {
+        "report": row.report,
+        "report_zh": row.report_zh,
+        "disease": row.diagnosis or "",
+    }
+    if not wishes.clean_text:
+        suspected = any(report_text.scan(text) for text in texts.values())
+        return texts, [], ["identifier_suspected"] if suspected else []
+    cleaned = {name: report_text.clean(text, report_text.KINDS) for name, text in texts.items()}
+    removed = sorted({kind for text in cleaned.values() for kind in text.removed})
+    return {name: text.text for name, text in cleaned.items()}, removed, []
+
+
+def _leaks(outcomes: Mapping[str, Outcome], inputs: Inputs) -> list[dict[str, Any]]:
+    """Clusters of near duplicates, mirrored ones too, over patients or splits."""
+    kept = [key for key, outcome in outcomes.items() if outcome.status == KEPT]
+    if len(kept) < 2:
+        return []
+    prints = np.array([outcomes[key].facts["fingerprint"] for key in kept], np.uint64)
+    both = np.concatenate([prints, np.stack([fingerprint.mirrored(p) for p in prints])])
+    found = leakage.find(
+        both,
+        [inputs.patient_of[key] for key in kept] * 2,
+        [inputs.split_of[key] for key in kept] * 2,
+        fingerprint.NEAR - 1,
+    )
+    leaks: dict[tuple[str, ...], dict[str, Any]] = {}
+    for leak in found:  # a pair is found twice: as it is, and with both mirrored
+        keys = tuple(sorted({kept[member % len(kept)] for member in leak.members}))
+        leaks.setdefault(
+            keys,
+            {
+                "exams": list(keys),
+                "where": ", ".join(outcomes[key].facts["where"] for key in keys),
+                "splits": ", ".join(leak.splits),
+                "patients": leak.num_groups,
+                "differing_bits": leak.distance,
+            },
+        )
+    return list(leaks.values())
+
+
+def _remarked(outcome: Outcome, code: str) -> Outcome:
+    remarks = sorted({*outcome.facts.get("remarks", ()), code})
+    return dataclasses.replace(outcome, facts={**outcome.facts, "remarks": remarks})

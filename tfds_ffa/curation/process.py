@@ -18,10 +18,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ffa_sora_jax.video.cleaning import CleanExam, CleaningConfig, ExcludedError, clean_exam
-from ffa_sora_jax.video.fingerprint import clip_fingerprint
 
 from ffa_sora_jax import video
+from ffa_sora_jax.video.cleaning import (
+    CleanExam,
+    CleaningConfig,
+    ExcludedError,
+    FrameFacts,
+    clean_exam,
+)
+from ffa_sora_jax.video.fingerprint import clip_fingerprint
 from ffa_sora_jax.video.reading import Limits, ReadError, open_exam
 from tfds_ffa.curation import reasons, workers
 from tfds_ffa.curation.ledger import KEPT, Outcome
@@ -73,8 +79,10 @@ def process_exam(exam: ExamTask, options: Options) -> Outcome:
     facts: dict[str, Any] = {}
     try:
         clip = _clean(exam, options, facts)
-    except (ReadError, ExcludedError) as error:
+    except ReadError as error:
         return left_out(exam.key, error.reason, facts)
+    except ExcludedError as error:
+        return left_out(exam.key, error.reason, facts | {"frames": _frames(error.frames)})
     except Exception as error:
         return left_out(exam.key, "internal_error", facts | {"error": workers.where(error)})
     if (facts["burned_in_text"] or facts["burned_in"]) and not options.allow_burned_in_text:
@@ -110,14 +118,22 @@ def _clean(exam: ExamTask, options: Options, facts: dict[str, Any]) -> CleanExam
         if reader.num_frames is not None:
             facts["source_frames"] = reader.num_frames
         clip = clean_exam(_measured(reader, facts), reader.times_s, options.cleaning)
-        facts["remarks"] = sorted(reader.notes)  # complete when all frames were read
+        # Complete only when all frames were read.
+        facts["remarks"] = sorted({*reader.notes, *clip.notes})
     facts |= {
-        "frames": [dataclasses.asdict(frame) for frame in clip.frames],
+        "frames": _frames(clip.frames),
         "source_frames": len(clip.frames),
         "times_known": bool(clip.times_known),
         "burned_in_text": bool(clip.burned_in_text),
     }
     return clip
+
+
+def _frames(frames: Sequence[FrameFacts]) -> list[dict[str, Any]]:
+    return [
+        {"kind": frame.kind, "used": frame.used, "vessel_ratio": frame.vessel_ratio}
+        for frame in frames
+    ]
 
 
 def _measured(frames: Any, facts: dict[str, Any]) -> Iterator[np.ndarray]:

@@ -50,7 +50,7 @@ def test_no_task_starts_no_process():
 
 def test_workers_leave_when_their_parent_is_killed():
     code = (
-        "from tests.tfds_ffa import test_workers as t\n"
+        "from tests.tfds_ffa.curation import test_workers as t\n"
         "from tfds_ffa.curation import workers\n"
         "if __name__ == '__main__':\n"
         "    for _ in workers.run(t.tell, ['x', 'hang'], 1, 60.0): pass\n"
