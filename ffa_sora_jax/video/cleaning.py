@@ -17,7 +17,6 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.video import frames as kinds
 from ffa_sora_jax.video import registration
 from ffa_sora_jax.video.field import FieldVotes, Window, resize
@@ -60,15 +59,19 @@ class CleaningConfig:
     def __post_init__(self) -> None:
         """Refuses settings that cannot work, in words."""
         if self.vessel_filter not in VESSEL_FILTERS:
-            raise ValueError(unknown_name("vessel filter", self.vessel_filter, VESSEL_FILTERS))
+            raise ValueError(
+                f"vessel_filter is {self.vessel_filter!r}; allowed: {', '.join(VESSEL_FILTERS)}."
+            )
         for kind in self.unusable:
             if kind not in kinds.KINDS[1:]:
-                raise ValueError(unknown_name("kind of frame", kind, kinds.KINDS[1:]))
+                raise ValueError(
+                    f"unusable holds {kind!r}; allowed kinds: {', '.join(kinds.KINDS[1:])}."
+                )
         if self.size < 32:
             raise ValueError(f"size is {self.size}; clips have at least 32 pixels per side.")
         if self.num_frames < 1 or self.num_frames % 4 != 1:
             raise ValueError(
-                f"num_frames is {self.num_frames}; allowed are 4 k + 1: 1, 5, 9, ..., 21, ... "
+                f"num_frames is {self.num_frames}; allowed are 4 k + 1: 1, 5, 9, ..., 21, ..."
             )
         if not 0 <= self.min_vessel_ratio <= 1:
             raise ValueError(f"min_vessel_ratio is {self.min_vessel_ratio}; allowed is 0..1.")

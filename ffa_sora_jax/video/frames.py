@@ -17,6 +17,8 @@ KINDS = (
     "ffa", "colour", "infrared", "red_free", "black", "blink", "overexposed", "blurred",
     "duplicate",
 )  # fmt: skip
+SHRUNK_PX = 384  # shorter side from which a frame is sharper and less noisy than its thumbnail
+SHARP_PX = 192  # shorter side from which sharpness can be judged
 BLACK_MEAN = 8.0  # grey levels: mean of the field below which nothing is to be seen
 COLOUR_SPREAD = 12.0  # grey levels between the channels, median over the field
 TINT = 0.05  # spread of the ratio of two channels below which a picture is tinted grey
@@ -76,15 +78,18 @@ class FrameJudge:
         if field is None or inside is None:
             look = _unlit(grey)
         else:
-            look = _measured(grey, field, inside)
-        kind = self._name(look, small)
+            shrunk = min(image.shape[:2]) >= SHRUNK_PX
+            look = _measured(
+                grey, field, inside, quality.SENSITIVE if shrunk else quality.HYSTERESIS
+            )
+        kind = self._name(look, small, image.shape[:2])
         if kind != "duplicate":
             self._last = grey
         if kind == "ffa" and look.bars.bright >= DYE and field is not None:
             self._remember(look, field)
         return Look(kind, *[getattr(look, name) for name in _MEASURES])
 
-    def _name(self, look: Look, small: np.ndarray) -> str:
+    def _name(self, look: Look, small: np.ndarray, shape: tuple[int, ...]) -> str:
         """The first that fits; later tests take it for granted that earlier ones failed."""
         if look.field is None or look.mean < BLACK_MEAN:
             return "blink" if self._dye_seen and look.grey.mean() >= BLACK_MEAN else "black"
@@ -96,7 +101,7 @@ class FrameJudge:
             return "overexposed"
         if self._is_blink(look):
             return "blink"
-        if self._is_blurred(look):
+        if min(shape) >= SHARP_PX and self._is_blurred(look):
             return "blurred"
         return other_light(look.mean, look.bars) or "ffa"
 
@@ -180,7 +185,9 @@ def _band(image: np.ndarray, low: float, high: float) -> np.ndarray:
     return cv2.GaussianBlur(image, (0, 0), low) - cv2.GaussianBlur(image, (0, 0), high)
 
 
-def _measured(grey: np.ndarray, field: np.ndarray, inside: np.ndarray) -> Look:
+def _measured(
+    grey: np.ndarray, field: np.ndarray, inside: np.ndarray, hysteresis: tuple[float, float]
+) -> Look:
     values = grey[inside > 0]
     return Look(
         "ffa",
@@ -188,7 +195,7 @@ def _measured(grey: np.ndarray, field: np.ndarray, inside: np.ndarray) -> Look:
         field,
         mean=float(values.mean()),
         saturated=float(np.mean(values >= SATURATED)),
-        bars=quality.bar_shares(grey, field, quality.SENSITIVE),
+        bars=quality.bar_shares(grey, field, hysteresis),
         sharpness=sharpness(quality.weber(grey, inside), inside),
     )
 

@@ -12,7 +12,7 @@ SIZE = 128
 @pytest.fixture(scope="module")
 def full():
     """An exam from before the dye on."""
-    return generate(1, 0, SIZE, "full", disease="normal").video
+    return generate(1, 2, SIZE, "full", disease="normal").video
 
 
 def config(**changes):
