@@ -10,6 +10,7 @@ from tests.corpus.case import Case, Write
 
 # DER: a sequence that begins with the object identifier of CMS enveloped data.
 ENVELOPE = bytes.fromhex("30820fb0 0609 2a864886f70d010703")
+LEFT = "exam_without_row"  # of a file whose own row points nowhere
 LONG = "a-very-long-name-" * 14  # 238 bytes
 
 
@@ -111,6 +112,19 @@ def _loop_of_folders(path: Path, phantom: int) -> None:
     (path / "again").symlink_to("../" + path.name)
 
 
+def _link_out(path: Path, phantom: int) -> None:
+    """A link to an exam that lies outside the exam folder."""
+    away = path.parent.parent / f"away-{phantom}"
+    good.folder(".png")(away, phantom)
+    path.symlink_to(away)
+
+
+def _with_letter(path: Path, phantom: int) -> None:
+    """A letter to the patient beside the frames."""
+    good.folder(".png")(path, phantom)
+    (path / "letter.pdf").write_bytes(b"%PDF-1.7\nDear Mrs Nightingale\n")
+
+
 def _dangling(path: Path, _: int) -> None:
     path.with_name(path.name + ".mp4").symlink_to("no-longer-there.mp4")
 
@@ -144,6 +158,8 @@ def _files() -> list[Case]:
         Case("link to itself", _loop, "symlink_loop"),
         Case("link to a missing file", _dangling, "unreadable"),
         Case("folder with a link to itself", _loop_of_folders, "symlink_loop"),
+        Case("link out of the folder", _link_out, "outside_root"),
+        Case("letter beside the frames", _with_letter, remarks=("extra_files",)),
         Case("MP4 called AVI", renamed(mp4, ".avi"), remarks=("wrong_extension",)),
         Case("GIF called MP4", renamed(good.pages(".gif"), ".mp4"), remarks=("wrong_extension",)),
         Case("DICOM called PNG", renamed(good.dicom(), ".png"), remarks=("wrong_extension",)),
@@ -254,20 +270,34 @@ def _other_eye(path: Path, phantom: int) -> None:
 
 def _rows() -> list[Case]:
     png = good.folder(".png")
-    conflict = ("patient_conflict", "patient_conflict")
+    both = ("patient_conflict", "patient_conflict")
+    split = {"patient_id": "PX-0815-two", "split": "train"}
+    splits = (split, {**split, "split": "test", "exam_id": "NX-4711-split"})
+    path = {"path": "*"}
     return [
         Case("row without exam", None, "row_without_exam"),
         Case("exam without row", png, "exam_without_row", rows=()),
         Case("one id twice", png, rows=({}, {}), expected=("", "duplicate_exam_id")),
         Case(
             "two patients with one id", png, rows=({}, {"patient_id": "PX-0815-999"}),
-            expected=conflict, extra="exam_without_row",
+            expected=both,
+        ),
+        Case(
+            "a patient in two splits", _twice_named, rows=splits,
+            expected=("split_conflict", "split_conflict"),
+        ),
+        Case(
+            "two rows, one path", png, rows=(path, {**path, "exam_id": "NX-4711-path"}),
+            expected=("", "shared_exam"),
         ),
         Case("other eye in DICOM", _other_eye, "eye_conflict", "quarantined"),
         Case("other eye in the report", png, "eye_conflict", "quarantined", rows=({"eye": "~"},)),
-        Case("eye of unknown meaning", png, "bad_row", rows=({"eye": "both of them"},)),
-        Case("empty report", png, "empty_report", rows=({"report": "  "},)),
-        Case("path out of the folder", png, "outside_root", rows=({"path": "../outside"},)),
+        Case("eye of unknown meaning", png, "bad_row", rows=({"eye": "both of them"},), extra=LEFT),
+        Case("empty report", png, "empty_report", rows=({"report": "  "},), extra=LEFT),
+        Case(
+            "path out of the folder", png, "outside_root", rows=({"path": "../outside"},),
+            extra=LEFT,
+        ),
         Case("absolute path", None, "outside_root", rows=({"path": "/etc"},)),
         Case("name too long", None, "name_too_long", rows=({"path": "x" * 300},)),
         Case("no exam id", None, "bad_row", rows=({"exam_id": ""},)),
@@ -277,6 +307,11 @@ def _rows() -> list[Case]:
              "the table. Retinal arteries and veins fill on time. No leakage was seen."},
         )),
     ]  # fmt: skip
+
+
+def _twice_named(path: Path, phantom: int) -> None:
+    good.folder(".png")(path, phantom)
+    good.folder(".png")(path.with_name("NX-4711-split"), phantom)
 
 
 def _two_files(path: Path, phantom: int) -> None:

@@ -20,7 +20,7 @@ from tests.corpus.case import Case
 EXAM, PATIENT = "NX-4711", "PX-0815"
 FIELDS = (
     *("exam_id", "patient_id", "eye", "report", "report_zh", "language", "diagnosis"),
-    *("path", "frame_order", "operator"),
+    *("split", "path", "frame_order", "operator"),
 )
 TABLES = ("csv", "xlsx", "json", "jsonl")
 EYES = {"right": ("right", "OD", "右眼"), "left": ("left", "OS", "左眼")}
@@ -119,6 +119,7 @@ def _row(number: int, phantom: int, name: str, changes: Mapping[str, str]) -> di
         "report_zh": "",
         "language": "",
         "diagnosis": "; ".join(exam.exam.diseases),
+        "split": "",
         "path": "",
         "frame_order": "",
         "operator": "Plantarius",
