@@ -242,28 +242,22 @@ def _leaks(outcomes: Mapping[str, Outcome], inputs: Inputs) -> list[dict[str, An
     kept = [key for key, outcome in outcomes.items() if outcome.status == KEPT]
     if len(kept) < 2:
         return []
-    prints = np.array([outcomes[key].facts["fingerprint"] for key in kept], np.uint64)
-    both = np.concatenate([prints, np.stack([fingerprint.mirrored(p) for p in prints])])
     found = leakage.find(
-        both,
-        [inputs.patient_of[key] for key in kept] * 2,
-        [inputs.split_of[key] for key in kept] * 2,
+        np.array([outcomes[key].facts["fingerprint"] for key in kept], np.uint64),
+        [inputs.patient_of[key] for key in kept],
+        [inputs.split_of[key] for key in kept],
         fingerprint.NEAR - 1,
     )
-    leaks: dict[tuple[str, ...], dict[str, Any]] = {}
-    for leak in found:  # a pair is found twice: as it is, and with both mirrored
-        keys = tuple(sorted({kept[member % len(kept)] for member in leak.members}))
-        leaks.setdefault(
-            keys,
-            {
-                "exams": list(keys),
-                "where": ", ".join(outcomes[key].facts["where"] for key in keys),
-                "splits": ", ".join(leak.splits),
-                "patients": leak.num_groups,
-                "differing_bits": leak.distance,
-            },
-        )
-    return list(leaks.values())
+    return [
+        {
+            "exams": [kept[member] for member in leak.members],
+            "where": ", ".join(outcomes[kept[member]].facts["where"] for member in leak.members),
+            "splits": ", ".join(leak.splits),
+            "patients": leak.num_groups,
+            "differing_bits": leak.distance,
+        }
+        for leak in found
+    ]
 
 
 def _remarked(outcome: Outcome, code: str) -> Outcome:
