@@ -302,7 +302,7 @@ def _rows() -> list[Case]:
         Case("name too long", None, "name_too_long", rows=({"path": "x" * 300},)),
         Case("no exam id", None, "bad_row", rows=({"exam_id": ""},)),
         Case("two files for one row", _two_files, "ambiguous_exam"),
-        Case("name and date in the report", png, remarks=("identifier_suspected",), rows=(
+        Case("name and date in the report", png, rows=(
             {"report": "Patient: Nightingale Planta, MRN5550199, 2019-08-23. Right or left: see "
              "the table. Retinal arteries and veins fill on time. No leakage was seen."},
         )),
