@@ -1,34 +1,36 @@
 """A perceptual hash of a clip: copies are found whatever file they come from.
 
 The picture alone would match two visits of one eye. What never repeats is the course in time: how
-the dye runs, when frames were taken, how the eye moves. So one word of bits says what the clip
-looks like on the whole, and one per frame says how its broad pattern bends away from the straight
-line between its neighbours. Gain, offset, compression, size and small shifts change few bits.
-Measured distances: `docs/video.md`.
+the dye runs, when frames were taken, how the eye moves. So 56 bits say what the clip looks like on
+the whole, and 456 how the broad pattern of each frame bends away from the straight line between
+its neighbours. Few frames share those bits in larger portions, which reach finer patterns. Gain,
+offset, compression, size and small shifts change few bits. Measured distances: `docs/video.md`.
+
+    bits 0..27      picture, waves that mirroring keeps      28..55    waves that it turns over
+    bits 56..283    course, waves that mirroring keeps       284..511  waves that it turns over
 """
 
 import cv2
 import numpy as np
 
-BITS = 512  # the scale of distances
-NEAR = 120  # clips at a smaller distance are near duplicates
-NEAR_SHORT = 64  # the same for clips of fewer than ten original frames
-LAGS = 2  # frames by which one copy may start later than the other
+WORDS = 8
+NEAR = 96  # bits: clips that differ in less are near duplicates
 _SIDE = 32  # px of the shrunken frames
-_WAVES = 8  # lowest spatial frequencies per direction
-_STILL = 0.02  # deviations: bends below this are rounding, as between interpolated frames
-_MIN_WORDS = 3  # of the course, below which only the pictures are compared
-_MANY_WORDS = 8  # of the course, from which visits of one eye can be told apart for sure
+_PICTURE, _COURSE = 28, 228  # bits per parity
+_BENDS = 19  # of a clip of 21 original frames
+_STILL = 0.02  # of the picture's deviation: less is rounding, as in interpolated frames
 
 
-def clip_fingerprint(video: np.ndarray) -> np.ndarray:
-    """The hash of one clip.
+def clip_fingerprint(video: np.ndarray, is_original: np.ndarray | None = None) -> np.ndarray:
+    """The hash of one clip; compare clips of the same number of frames.
 
     Args:
-      video: (t, h, w) or (t, h, w, 1) uint8, all clips to be compared with the same t.
+      video: (t, h, w) or (t, h, w, 1) uint8.
+      is_original: (t,) bool, False on interpolated frames, which say nothing new; default: frames
+        that lie on the straight line between their neighbours count as interpolated.
 
     Returns:
-      (max(t - 1, 1),) uint64: the picture, then one word per inner frame, 0 where nothing bends.
+      (8,) uint64. Two fingerprints differ in about 220 of 512 bits if they are of two eyes.
 
     Raises:
       ValueError: another shape, or no frame.
@@ -39,52 +41,43 @@ def clip_fingerprint(video: np.ndarray) -> np.ndarray:
         raise ValueError(f"video has shape {video.shape}; expected (t, h, w) with t >= 1.")
     small = np.stack([_shrunk(frame) for frame in video])  # (t, 32, 32)
     picture = small.mean(axis=0)
-    bends = small[:-2] - 2 * small[1:-1] + small[2:]  # (t - 2, 32, 32)
-    still = _STILL * float(picture.std())
-    words = [_word(picture)]
-    words += [_word(b) if b.std() > still else 0 for b in bends]
-    return np.array(words, np.uint64)
+    if is_original is None:
+        still = _STILL * float(picture.std())
+        bends = _bends(small)
+        is_original = np.array([True, *(b.std() > still for b in bends), True])[: len(small)]
+    course = _bends(small[is_original])
+    if not len(course):  # one or two frames
+        course = small[-1:] - small[:1] if len(small) > 1 else small[:1]
+    bits = [*_signs(picture[None], _PICTURE), *_signs(course, _COURSE)]
+    return np.packbits(np.concatenate(bits)).view(">u8").astype(np.uint64)
 
 
-def distance(a: np.ndarray, b: np.ndarray, *, flips: bool = False) -> int:
-    """Share of bits in which two fingerprints differ, times 512: 0 to 512, strangers about 200.
-
-    The least over small shifts in time; with `flips` also over mirroring one of the clips.
-
-    Raises:
-      ValueError: clips of different numbers of frames.
-    """
-    if a.shape != b.shape:
-        raise ValueError(
-            f"Fingerprints have {len(a)} and {len(b)} words; compare clips of one length only."
-        )
-    least = min(_lagged(a, b, lag) for lag in range(-LAGS, LAGS + 1))
-    return min(least, distance(a, mirrored(b))) if flips else least
+def distance(a: np.ndarray, b: np.ndarray) -> int:
+    """Bits in which two fingerprints differ, 0..512."""
+    return int(np.bitwise_count(a ^ b).sum())
 
 
 def mirrored(fingerprint: np.ndarray) -> np.ndarray:
-    """The fingerprint of the clip flipped left to right."""
-    return np.where(fingerprint == 0, fingerprint, fingerprint ^ np.uint64(_ODD))
+    """The fingerprint, or (n, 8) of them, of the clip flipped left to right."""
+    return fingerprint ^ _TURNED
 
 
-def near_duplicates(a: np.ndarray, b: np.ndarray, *, flips: bool = True) -> bool:
-    """Whether two clips are copies of each other, or mirrored copies if `flips`."""
-    words = int(((a[1:] | b[1:]) != 0).sum())
-    return distance(a, b, flips=flips) < (NEAR if words >= _MANY_WORDS else NEAR_SHORT)
+def delayed(fingerprint: np.ndarray, frames: int = 1) -> np.ndarray:
+    """About the fingerprint of the same exam cut `frames` later, for clips without interpolation.
+
+    The course of the frames that came in is unknown: it counts as differing in half of its bits.
+    """
+    bits = np.unpackbits(fingerprint.astype(">u8").view(np.uint8)).astype(bool)
+    step = frames * (_COURSE // _BENDS)
+    for start in (2 * _PICTURE, 2 * _PICTURE + _COURSE):
+        bits[start : start + _COURSE] = np.roll(bits[start : start + _COURSE], -step)
+    return np.packbits(bits).view(">u8").astype(np.uint64)
 
 
-def _lagged(a: np.ndarray, b: np.ndarray, lag: int) -> int:
-    """The distance if clip b runs `lag` frames ahead of clip a."""
-    first, second = a[1:], b[1:]
-    first, second = (first[lag:], second[:-lag]) if lag > 0 else (first, second)
-    first, second = (first[:lag], second[-lag:]) if lag < 0 else (first, second)
-    moving = (first | second) != 0
-    bits = _WAVES**2 - 1
-    differing = int(np.bitwise_count(a[0] ^ b[0]))
-    if moving.sum() >= _MIN_WORDS:
-        differing += int(np.bitwise_count(first ^ second).sum())
-        bits += (_WAVES**2 - 1) * int(moving.sum())
-    return round(BITS * differing / bits)
+def near_duplicates(a: np.ndarray, b: np.ndarray) -> bool:
+    """Whether two clips are copies: as they are, mirrored, or cut one frame apart."""
+    others = (b, delayed(b, 1), delayed(b, -1))
+    return any(distance(a, c) < NEAR or distance(a, mirrored(c)) < NEAR for c in others)
 
 
 def _shrunk(frame: np.ndarray) -> np.ndarray:
@@ -92,17 +85,32 @@ def _shrunk(frame: np.ndarray) -> np.ndarray:
     return cv2.resize(frame.astype(np.float32), (_SIDE, _SIDE), interpolation=cv2.INTER_AREA)
 
 
-def _word(picture: np.ndarray) -> int:
-    """Signs of the lowest 8 x 8 cosine waves; the constant one is left out."""
-    signs = cv2.dct(picture)[:_WAVES, :_WAVES].ravel() > 0
-    signs[0] = False
-    return int(np.packbits(signs).view(">u8")[0])
+def _bends(frames: np.ndarray) -> np.ndarray:
+    """(t - 2, h, w) what every inner frame has beyond the middle of its neighbours."""
+    return 2 * frames[1:-1] - frames[:-2] - frames[2:]
 
 
-def _odd_columns() -> int:
-    """Bits of the waves that change their sign when the picture is mirrored."""
-    odd = np.tile(np.arange(_WAVES) % 2 == 1, _WAVES)
-    return int(np.packbits(odd).view(">u8")[0])
+def _signs(pictures: np.ndarray, count: int) -> list[np.ndarray]:
+    """Signs of cosine waves of all pictures, `count` per parity, the lowest waves first."""
+    shares = [len(part) for part in np.array_split(np.arange(count), len(pictures))]
+    bits: list[np.ndarray] = []
+    for rows, columns in _ORDER:
+        chosen = [
+            cv2.dct(picture)[rows[:share], columns[:share]]
+            for picture, share in zip(pictures, shares, strict=True)
+        ]
+        bits.append(np.concatenate(chosen) > 0)
+    return bits
 
 
-_ODD = _odd_columns()
+def _wave_order() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Rows and columns of the waves from low to high, even and odd ones in x; no constant."""
+    row, column = np.indices((_SIDE, _SIDE)).reshape(2, -1)
+    order = np.lexsort((column, row, row**2 + column**2))[1:]
+    return [(row[o], column[o]) for o in (order[column[order] % 2 == p] for p in (0, 1))]
+
+
+_ORDER = _wave_order()
+_TURNED = np.packbits(
+    np.concatenate([np.full(_PICTURE, k) for k in (0, 1)] + [np.full(_COURSE, k) for k in (0, 1)])
+).view(">u8").astype(np.uint64)  # fmt: skip
