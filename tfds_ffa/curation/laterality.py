@@ -6,12 +6,14 @@ from dataclasses import dataclass
 
 UNKNOWN = "unknown"
 _RIGHT, _LEFT = "right", "left"
+# Word borders that hold beside Chinese characters too, which count as letters elsewhere.
+_FROM, _TO = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 # OD, OS and OU only in capitals: "os" is a word elsewhere. Not "right" alone: "right of the disc".
 _WORDS = {
-    _RIGHT: r"\b[Rr]ight[\s-]+eyes?\b|\bRIGHT\s+EYES?\b|\bO\.?D\b|右眼",
-    _LEFT: r"\b[Ll]eft[\s-]+eyes?\b|\bLEFT\s+EYES?\b|\bO\.?S\b|左眼",
-    "both": r"\b(?i:both[\s-]+eyes|bilateral(?:ly)?|right\s+and\s+left\s+eyes?|left\s+and\s+right"
-    r"\s+eyes?)\b|\bO\.?U\b|[双雙两兩]眼|左右眼",
+    _RIGHT: rf"{_FROM}(?:[Rr]ight[\s-]+eyes?|RIGHT\s+EYES?|O\.?D){_TO}|右眼",
+    _LEFT: rf"{_FROM}(?:[Ll]eft[\s-]+eyes?|LEFT\s+EYES?|O\.?S){_TO}|左眼",
+    "both": rf"{_FROM}(?:(?i:both[\s-]+eyes|bilateral(?:ly)?|right\s+and\s+left\s+eyes?"
+    rf"|left\s+and\s+right\s+eyes?)|O\.?U){_TO}|[双雙两兩]眼|左右眼",
 }
 _PATTERNS = {side: re.compile(pattern) for side, pattern in _WORDS.items()}
 _EXAM = r"(?i:FFA|FA\b|fluorescein|angiogra)"
@@ -21,7 +23,7 @@ _HEADS = {
     side: re.compile(
         rf"(?:{word})(?:\s*(?:{_EXAM}|眼底|荧光|造影))"
         rf"|(?:{_EXAM}\w*\s*(?:angiogra\w*)?\s*(?:\(|of|in)?\s*(?:the|of the)?\s*)(?:{word})"
-        rf"|^\s*(?:{word})\s*[:：]"
+        rf"|(?:^|[\n.;。；])\s*(?:{word})\s*[:：]"
     )
     for side, word in _WORDS.items()
 }

@@ -1,9 +1,9 @@
 """Near-duplicate clips of different patients or splits: the leak that no table shows.
 
 Each clip has a fingerprint of 512 bits (`video.fingerprint`); two clips are near duplicates if few
-of them differ. The radius is a fifth of the bits, too wide for look-up tables of bands, so all
-pairs are compared, as products of blocks of a matrix of signs: exact, and about a minute for
-100,000 clips. Equal fingerprints are merged first.
+of them differ, as they are, mirrored or cut one frame apart. The radius is a fifth of the bits,
+too wide for look-up tables of bands, so all pairs are compared: exactly, as products of blocks of a
+matrix of signs, which is what processors do fastest. Equal fingerprints are merged first.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ffa_sora_jax.video import fingerprint
 from tfds_ffa.curation.reasons import Problem
 
 BLOCK = 2048  # clips against as many others at once: 16 MiB per matrix
@@ -42,12 +43,12 @@ def find(
     fingerprints: np.ndarray,
     groups: Sequence[str],
     splits: Sequence[str],
-    max_bits: int,
+    max_bits: int = fingerprint.NEAR - 1,
 ) -> list[Leak]:
     """Clusters of near duplicates that hold more than one patient or split.
 
     Args:
-      fingerprints: (n, words) uint64, one row of `video.fingerprint.clip_fingerprint` per clip.
+      fingerprints: (n, 8) uint64, one row of `video.fingerprint.clip_fingerprint` per clip.
       groups: patient (or report) of every clip.
       splits: split of every clip.
       max_bits: r, the most bits in which near duplicates differ.
@@ -57,12 +58,13 @@ def find(
       duplicates links them.
 
     Raises:
-      ValueError: lengths differ, or fingerprints are not (n, words) uint64.
+      ValueError: lengths differ, or fingerprints are not (n, 8) uint64.
     """
     codes = np.asarray(fingerprints)
-    if codes.ndim != 2 or codes.dtype != np.uint64:
+    if codes.ndim != 2 or codes.shape[1] != fingerprint.WORDS or codes.dtype != np.uint64:
         raise ValueError(
-            f"Fingerprints are {codes.dtype} of shape {codes.shape}, not uint64 (n, words)."
+            f"Fingerprints are {codes.dtype} of shape {codes.shape}, not uint64 of shape "
+            f"(n, {fingerprint.WORDS})."
         )
     if not len(codes) == len(groups) == len(splits):
         raise ValueError(f"{len(codes)} fingerprints, {len(groups)} groups, {len(splits)} splits.")
@@ -120,8 +122,8 @@ def _common_owner(code_of: np.ndarray, owners: np.ndarray, num_codes: int) -> np
 def _cluster(codes: np.ndarray, owner: np.ndarray, max_bits: int) -> tuple[np.ndarray, np.ndarray]:
     """(codes,) cluster of every code, and its fewest bits to a code of another owner."""
     labels = np.arange(len(codes))
-    far = np.iinfo(np.int64).max
-    nearest = np.where(owner < 0, 0, far)
+    far = np.iinfo(np.int32).max
+    nearest = np.where(owner < 0, 0, far).astype(np.int32)
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     for rows, columns, distance in _distances(codes):
         near = distance <= max_bits
@@ -143,22 +145,40 @@ def _cluster(codes: np.ndarray, owner: np.ndarray, max_bits: int) -> tuple[np.nd
 def _distances(codes: np.ndarray) -> Iterator[tuple[slice, slice, np.ndarray]]:
     """Blocks of differing bits of all pairs, each pair once; the rest of a block is D + 1.
 
-    With bits as -1 and 1, a and b differ in (D - a.b) / 2 of D bits.
+    With bits as -1 and 1, a and b differ in (D - a.b) / 2 of D bits. Mirroring turns some bits,
+    so with a.b = kept + turned the nearer one of b and its mirror image differs in
+    (D - kept - |turned|) / 2.
     """
-    bits = np.unpackbits(codes.view(np.uint8), axis=1)  # (n, D)
-    for i in range(0, len(bits), BLOCK):
-        rows = slice(i, min(i + BLOCK, len(bits)))
-        for j in range(i, len(bits), BLOCK):
-            columns = slice(j, min(j + BLOCK, len(bits)))
-            dot = _signs(bits[rows]) @ _signs(bits[columns]).T
-            distance = ((bits.shape[1] - dot) / 2).astype(np.int64)
+    num_bits = 64 * codes.shape[1]
+    is_turned = _bits(fingerprint.mirrored(np.zeros_like(codes[:1])))[0].astype(bool)
+    variants = [_bits(codes)]
+    for frames in (1, -1):
+        variants.append(_bits(np.stack([fingerprint.delayed(code, frames) for code in codes])))
+    parts = [(bits[:, ~is_turned], bits[:, is_turned]) for bits in variants]
+    for i in range(0, len(codes), BLOCK):
+        rows = slice(i, min(i + BLOCK, len(codes)))
+        kept, turned = (_signs(part[rows]) for part in parts[0])
+        for j in range(i, len(codes), BLOCK):
+            columns = slice(j, min(j + BLOCK, len(codes)))
+            best = np.full((len(kept), columns.stop - j), -num_bits, np.float32)
+            for kept_others, turned_others in parts:
+                dot = np.abs(turned @ _signs(turned_others[columns]).T)
+                dot += kept @ _signs(kept_others[columns]).T
+                np.maximum(best, dot, out=best)
+            distance = ((num_bits - best) / 2).astype(np.int32)
             if i == j:
-                distance[np.tril_indices(len(distance))] = bits.shape[1] + 1
+                distance[np.tril_indices(len(distance))] = num_bits + 1
             yield rows, columns, distance
 
 
+def _bits(codes: np.ndarray) -> np.ndarray:
+    """(n, D) uint8 of 0 and 1."""
+    return np.unpackbits(codes.view(np.uint8), axis=1)
+
+
 def _signs(bits: np.ndarray) -> np.ndarray:
-    return bits.astype(np.float32) * 2 - 1  # sums of 512 ones are exact in float32
+    """-1 and 1 as float32, in which sums of 512 of them are exact."""
+    return bits.astype(np.float32) * 2 - 1
 
 
 def _joined(labels: np.ndarray, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> np.ndarray:

@@ -13,14 +13,16 @@ from ffa_sora_jax.common.names import check_keys
 
 KINDS = ("identifiers", "dates", "numbering")
 
-_GAP = r"\s*(?:[:：]|\bis\b|为|#)\s*"
+# Word borders that hold beside Chinese characters too, which count as letters elsewhere.
+_FROM, _TO = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
+_COLON = r"[ \t]*[:：#][ \t]*"
 _MONTH = (
     r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?"
     r"|sept?(?:ember)?|oct(?:ober)?|nov(?:ember)?|dec(?:ember)?)\.?"
 )
 _YEAR = r"(?:19|20)\d\d"
 _CLOCK = r"(?:[\sT]+\d{1,2}:\d\d(?::\d\d)?)?"
-_NAME = r"(?:[A-Z][\w'’-]*\.?,?(?:[ \t]+[A-Z][\w'’-]*\.?){0,3})"
+_NAME = r"(?:[A-Z][\w'’-]+|[A-Z]\.?)(?:,?[ \t]+(?:[A-Z][\w'’-]+|[A-Z]\.)){0,3}"
 _PEOPLE = (
     "姓名|患者姓名|病人姓名|医师|医生|报告医师|报告医生|审核医师|审核医生|审核|检查医师"
     "|检查者|报告者|技师|主任"
@@ -31,44 +33,46 @@ _NUMBERS = (
 )
 
 _IDENTIFIERS: tuple[tuple[str, str], ...] = (
-    ("email", r"[\w.+-]+@[\w-]+\.[\w.-]+"),
-    ("address", rf"(?i:\baddress|地址|住址|家庭住址){_GAP}[^\n.;。；]{{2,80}}"),
-    ("name", rf"(?:{_PEOPLE}){_GAP}[一-鿿·]{{2,4}}"),
+    ("email", r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}"),
+    ("address", rf"(?:(?i:{_FROM}address)|家庭住址|住址|地址){_COLON}[^\n.;。；]{{2,80}}"),
+    ("name", rf"(?:{_PEOPLE})[ \t]*[:：为][ \t]*[一-鿿·]{{2,4}}"),
     (
         "name",
-        r"\b(?i:(?:patient(?:'s)?[ \t]+)?name|patient|physician|doctor|reported by|read by|signed"
-        rf"|referring physician|operator|technician){_GAP}{_NAME}",
+        rf"{_FROM}(?i:(?:patient(?:'s)?[ \t]+)?name|patient|physician|doctor|reported by|read by"
+        rf"|signed(?: by)?|referring physician|operator|technician){_COLON}"
+        rf"(?:{_NAME}|[a-z]+(?:[ \t]+[a-z]+)?)",
     ),
-    ("name", rf"\b(?:Mr|Mrs|Ms|Dr|Prof)\.?[ \t]+{_NAME}"),
+    ("name", rf"{_FROM}(?:Mr|Mrs|Ms|Dr|Prof)\.?[ \t]+{_NAME}"),
     (
         "record number",
-        r"\b(?i:mrn|medical record(?: number| no\.?)?|patient id|hospital (?:no|number)|case"
+        rf"{_FROM}(?i:mrn|medical record(?: number| no\.?)?|patient id|hospital (?:no|number)|case"
         r" (?:no|number)|accession(?: (?:no|number))?|exam(?:ination)? (?:no|number|id)|ssn|id)"
-        r"\.?\s*[:：#]?\s*(?=[\w-]*\d)[A-Za-z0-9][\w-]{2,}",
+        r"\.?\s*[:：#]?\s*(?=[A-Za-z-]*\d)[A-Za-z0-9][\w-]{2,}",
     ),
-    ("record number", rf"(?:{_NUMBERS})\s*[:：#]?\s*[A-Za-z0-9][\w-]{{1,}}"),
+    ("record number", rf"(?:{_NUMBERS})\s*[:：#]?\s*[A-Za-z0-9][A-Za-z0-9-]+"),
     ("telephone", r"(?<![\d.])(?:\+?86[ -]?)?1[3-9]\d(?:[ -]?\d{4}){2}(?![\d.])"),
     (
         "telephone",
-        r"(?i:\b(?:tel|phone|telephone|mobile)\b|电话|手机)\.?\s*(?:号码)?\s*[:：]?\s*[\d+(][\d\s()-]{5,}\d",
+        rf"(?:{_FROM}(?i:tel|phone|telephone|mobile){_TO}|电话|手机)(?:号码)?\.?\s*[:：]?\s*"
+        r"[\d+(][\d\s()-]{5,}\d",
     ),
     (
         "telephone",
         r"(?<![\d.])(?:\+\d{1,3}[ -]?)?(?:\(\d{2,4}\)|\d{3,4})[ -]\d{3,4}[ -]\d{4}(?![\d.])",
     ),
-    ("age over 89", r"\b(?:9\d|1[01]\d)(?=[ -]?(?:years?[ -]old|y/?o\b|岁))"),
-    ("long number", r"(?<![\d.])\d{6,}(?:[Xx]\b)?(?![\d.]*\d)"),
+    ("age over 89", r"(?<![\d.])(?:9\d|1[01]\d)(?=[ -]?(?:years?[ -]old|y/?o\b|岁))"),
+    ("long number", r"(?<![\d.])\d{6,}(?:[Xx](?![A-Za-z]))?(?![\d.]*\d)"),
 )
 _DATES: tuple[str, ...] = (
-    rf"{_YEAR}\s*年\s*\d{{1,2}}\s*月(?:\s*\d{{1,2}}\s*[日号])?{_CLOCK}",
-    r"\d{1,2}\s*月\s*\d{1,2}\s*[日号]",
-    rf"\b{_YEAR}([-/.])\d{{1,2}}\1\d{{1,2}}{_CLOCK}(?!\d)",
-    rf"\b\d{{1,2}}([-/.])\d{{1,2}}\1{_YEAR}{_CLOCK}(?!\d)",
-    r"\b\d{1,2}/\d{1,2}/\d\d\b",
-    rf"(?i:\b\d{{1,2}}(?:st|nd|rd|th)?[ -]{_MONTH}[ ,-]+{_YEAR}\b)",
-    rf"(?i:\b{_MONTH}[ ]+\d{{1,2}}(?:st|nd|rd|th)?[ ,]+{_YEAR}\b)",
-    rf"(?i:\b{_MONTH}[ ,]+{_YEAR}\b)",
-    r"\b(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\b",
+    rf"(?<!\d){_YEAR}\s*年\s*\d{{1,2}}\s*月(?:\s*\d{{1,2}}\s*[日号])?{_CLOCK}",
+    r"(?<!\d)\d{1,2}\s*月\s*\d{1,2}\s*[日号]",
+    rf"(?<![\d.]){_YEAR}([-/.])\d{{1,2}}\1\d{{1,2}}{_CLOCK}(?!\d)",
+    rf"(?<![\d.])\d{{1,2}}([-/.])\d{{1,2}}\1{_YEAR}{_CLOCK}(?!\d)",
+    r"(?<![\d/])\d{1,2}/\d{1,2}/\d\d(?![\d/])",
+    rf"(?i:(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[ -]{_MONTH}[ ,-]+{_YEAR}{_TO})",
+    rf"(?i:{_FROM}{_MONTH}[ ]+\d{{1,2}}(?:st|nd|rd|th)?[ ,]+{_YEAR}{_TO})",
+    rf"(?i:{_FROM}{_MONTH}[ ,]+{_YEAR}{_TO})",
+    r"(?<!\d)(?:19|20)\d\d(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])(?!\d)",
 )
 _PATTERNS = [("dates", "date", re.compile(pattern)) for pattern in _DATES] + [
     ("identifiers", kind, re.compile(pattern)) for kind, pattern in _IDENTIFIERS

@@ -1,0 +1,61 @@
+"""Which eye a report is about, and what is done when sources disagree."""
+
+import itertools
+
+import pytest
+
+from ffa_sora_jax import phantom
+from tfds_ffa.curation.laterality import resolve, side_of_text
+
+
+@pytest.mark.parametrize(
+    "text,side",
+    [
+        ("Right eye FFA: 1. Normal.", "right"),
+        ("microaneurysm,leakage,Left eye FFA: 1. Arterial filling is normal", "left"),
+        ("FFA of the right eye: late leakage. Left eye normal.", "right"),
+        ("Fluorescein angiography of the left eye shows leakage; right eye not examined.", "left"),
+        ("OS: staining of the disc", "left"),
+        ("Leakage O.D.", "right"),
+        ("bright spot to the right of the disc, left of the fovea", None),
+        ("os and od in small letters mean nothing", None),
+        ("Both eyes FFA: normal", "both"),
+        ("Bilateral macular oedema", "both"),
+        ("The right eye leaks. The left eye is normal.", "both"),
+        ("OU normal", "both"),
+        ("右眼视网膜动脉充盈时间正常", "right"),
+        ("左眼荧光血管造影：黄斑区渗漏。右眼未见异常。", "left"),
+        ("双眼视盘未见异常", "both"),
+        ("患者OD黄斑区渗漏", "right"),
+        ("左右眼均正常", "both"),
+        ("左眼：渗漏；右眼：正常", "both"),
+        ("视网膜静脉回流延迟", None),
+        ("", None),
+    ],
+)
+def test_side_of_text(text, side):
+    assert side_of_text(text) == side
+
+
+@pytest.mark.parametrize("index", range(8))
+def test_side_of_phantom_reports(index):
+    exam = phantom.generate(3, index, size=64)
+    assert side_of_text(exam.report) in (exam.eye, None)
+
+
+def test_all_combinations_of_sources():
+    texts = {"right": "Right eye FFA.", "left": "左眼造影", "both": "Both eyes.", None: "No side."}
+    for table, dicom, text in itertools.product(
+        ["right", "left", "both", None], ["right", "left", None], texts
+    ):
+        eye = resolve(table, dicom, texts[text])
+        named = {table, dicom, text} & {"right", "left"}
+        assert eye.is_conflict == (len(named) == 2)
+        assert eye.value == (named.pop() if len(named) == 1 else "unknown")
+        said = {"table": table, "dicom": dicom, "report": text}
+        assert eye.sources == {name: side for name, side in said.items() if side}
+
+
+def test_reports_in_two_languages_may_contradict():
+    eye = resolve(None, None, "Right eye FFA.", "左眼造影")
+    assert eye.is_conflict and eye.sources == {"report": "right", "report 2": "left"}
