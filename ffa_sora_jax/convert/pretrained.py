@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffa_sora_jax.common import names, tree
+from ffa_sora_jax.common import compiler, names, tree
 from ffa_sora_jax.common.types import AnyArray, Array, Params
 from ffa_sora_jax.convert import engine, safetensors_io
 from ffa_sora_jax.models.bundle import Bundle
@@ -84,33 +84,39 @@ class Pretrained:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Array:
         """The network's main call."""
-        return self._jitted("__call__")(self.params, *args, **kwargs)
+        return self._call("__call__", *args, **kwargs)
 
     def encode(self, video: AnyArray) -> tuple[Array, Array]:
         """VAE: (b, t, h, w, c) video in [-1, 1] -> mean and log-variance, (b, t', h', w', l)."""
-        return self._jitted("encode")(self.params, video)
+        return self._call("encode", video)
 
     def decode(self, latent: AnyArray) -> Array:
         """VAE: raw latents (b, t', h', w', l) -> (b, t, h, w, c) video."""
-        return self._jitted("decode")(self.params, latent)
+        return self._call("decode", latent)
 
     def normalize(self, latent: AnyArray) -> Array:
         """VAE: raw latents -> (latent - shift) * scale per channel."""
-        return self._jitted("normalize")(self.params, latent)
+        return self._call("normalize", latent)
 
     def denormalize(self, latent: AnyArray) -> Array:
         """VAE: the inverse of `normalize`."""
-        return self._jitted("denormalize")(self.params, latent)
+        return self._call("denormalize", latent)
 
-    def _jitted(self, method: str) -> Any:
+    def _call(self, method: str, *args: Any, **kwargs: Any) -> Any:
         if not hasattr(self.bundle.module, method):
             raise TypeError(f"{self.class_name} has no method {method!r}.")
-        if method not in self._compiled:
-            self._compiled[method] = jax.jit(functools.partial(self.bundle.apply, method=method))
-        return self._compiled[method]
+        leaves = jax.tree.leaves((self.params, args, kwargs))
+        inner = any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        key = (method, inner)
+        if key not in self._compiled:
+            self._compiled[key] = jax.jit(
+                functools.partial(self.bundle.apply, method=method),
+                compiler_options=None if inner else compiler.options(),
+            )
+        return self._compiled[key](self.params, *args, **kwargs)
 
     @functools.cached_property
-    def _compiled(self) -> dict[str, Any]:
+    def _compiled(self) -> dict[tuple[str, bool], Any]:
         return {}
 
 

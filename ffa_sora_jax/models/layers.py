@@ -254,7 +254,9 @@ class Upsample2D(nnx.Module):
 
     def __call__(self, x: Array, stream: Stream | None = None) -> jax.Array:
         """(b, t, h, w, c) -> (b, t, 2 h, 2 w, c)."""
-        return self.conv(jnp.repeat(jnp.repeat(x, 2, axis=2), 2, axis=3))
+        return ops.by_frame(
+            lambda frames: self.conv(jnp.repeat(jnp.repeat(frames, 2, axis=2), 2, axis=3)), x
+        )
 
 
 class Upsample3D(nnx.Module):

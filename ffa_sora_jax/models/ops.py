@@ -9,7 +9,7 @@ multiplications, rounding error of a few 1e-6 of the largest output).
 Axes: b batch, t frames, h w space, i input channels, o output channels.
 """
 
-import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -25,6 +25,7 @@ WINOGRAD_MIN_CHANNELS = 16
 WINOGRAD_MIN_WIDTH = 8
 ATTENTION_OUTPUT = "attention"  # its name for rematerialisation policies that keep it
 HEADWISE_MIN_LOGITS = 256 * 256  # per head; below this the loop costs more than it saves
+FRAME_PIXELS = 128 * 128  # frames of at least this size go one by one, see `by_frame`
 
 Padding = tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
 
@@ -73,11 +74,35 @@ def conv2d(
 
     (b, t, h, w, i) and a kernel (kh, kw, i, o) -> (b, t, h', w', o).
     """
-    frames = rearrange(x, "b t h w c -> (b t) h w c")
-    y = jax.lax.conv_general_dilated(
-        frames, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-    return rearrange(y, "(b t) h w c -> b t h w c", b=x.shape[0])
+
+    def convolve(x: Array) -> jax.Array:
+        frames = rearrange(x, "b t h w c -> (b t) h w c")
+        y = jax.lax.conv_general_dilated(
+            frames, kernel, strides, padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return rearrange(y, "(b t) h w c -> b t h w c", b=x.shape[0])
+
+    return by_frame(convolve, x)
+
+
+def by_frame(function: Callable[[Array], Array], x: Array) -> jax.Array:
+    """`function` of clips, one frame after the other where frames are large and memory is scarce.
+
+    On CPU a 2-D layer needs scratch space of several times its input; with one frame at a time
+    that is small, and more of it stays in the cache. Elsewhere, and for small frames, one call.
+
+    Args:
+      function: (b, t, h, w, i) -> (b, t, h', w', o), without looking from frame to frame.
+      x: (b, t, h, w, i).
+
+    Returns:
+      (b, t, h', w', o).
+    """
+    b, t, height, width = x.shape[:4]
+    if jax.default_backend() != "cpu" or b * t == 1 or height * width < FRAME_PIXELS:
+        return function(x)
+    frames = rearrange(x, "b t h w c -> (b t) 1 1 h w c")
+    return rearrange(jax.lax.map(function, frames), "(b t) 1 1 h w c -> b t h w c", b=b)
 
 
 def attention(
@@ -106,6 +131,8 @@ def attention(
     if q.shape[2] * k.shape[2] < HEADWISE_MIN_LOGITS:
         y = _dense_attention(q * scale, k, v, bias)
     else:
+        if bias is not None:
+            bias = jnp.asarray(bias).reshape((1,) * (4 - bias.ndim) + bias.shape)
         y = _headwise_attention(q * scale, k, v, bias)
     return rearrange(y, "b heads n d -> b n heads d")
 
@@ -127,38 +154,93 @@ def dot_general(
 
 def _dense_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:
     """Attention over (..., n, d) queries and (..., m, d) keys and values, already scaled."""
-    logits = jnp.einsum("...nd,...md->...nm", q, k, preferred_element_type=jnp.float32)
+    logits = _product("...nd,...md->...nm", q, k)
     logits = logits if bias is None else logits + bias
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
-    y = jnp.einsum(
-        "...nm,...md->...nd", weights.astype(v.dtype), v, preferred_element_type=jnp.float32
+    y = checkpoint_name(
+        _product("...nm,...md->...nd", weights.astype(v.dtype), v), ATTENTION_OUTPUT
     )
-    y = checkpoint_name(y, ATTENTION_OUTPUT)
     return (y / weights.sum(-1, keepdims=True)).astype(v.dtype)  # n d divisions, not n m
 
 
+@jax.custom_vjp
 def _headwise_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:
-    """The same, one (sample, head) after the other; gradients recompute the logits of each."""
-    b, heads = q.shape[:2]
-    flat = [rearrange(x, "b heads n d -> (b heads) n d") for x in (q, k, v)]
-    if bias is not None:  # indexed per pair, so that a broadcast bias is never expanded
-        bias = jnp.asarray(bias).reshape((1,) * (4 - bias.ndim) + bias.shape)
+    """The same over (b, heads, n, d), one head of one sample after the other.
 
-    policy = jax.checkpoint_policies.save_only_these_names(ATTENTION_OUTPUT)
+    `bias` has four axes. Gradients are written out: they compute the logits again head by head,
+    and multiply in the order in which XLA:CPU is fast.
+    """
+    return _headwise_forward(q, k, v, bias)[0]
 
-    @functools.partial(jax.checkpoint, policy=policy, prevent_cse=False)
-    def one(pair: tuple[jax.Array, ...]) -> jax.Array:
-        index, *qkv = pair
-        # A batch axis of one: policies that keep products of plain matrices would keep the logits.
-        q, k, v = (x[None] for x in qkv)
-        if bias is None:
-            return _dense_attention(q, k, v, None)[0]
-        sample = index // heads if bias.shape[0] > 1 else 0
-        head = index % heads if bias.shape[1] > 1 else 0
-        return _dense_attention(q, k, v, bias[sample, head])[0]
 
-    y = jax.lax.map(one, (jnp.arange(b * heads), *flat))
-    return rearrange(y, "(b heads) n d -> b heads n d", b=b)
+def _headwise_forward(
+    q: Array, k: Array, v: Array, bias: Array | None
+) -> tuple[jax.Array, tuple[Array | None, ...]]:
+    def one(bias: Array | None, q: Array, k: Array, v: Array) -> tuple[jax.Array, jax.Array]:
+        logits = _product("nd,md->nm", q, k)
+        logits = logits if bias is None else logits + bias
+        top = logits.max(-1, keepdims=True)
+        weights = jnp.exp(logits - top)
+        total = weights.sum(-1, keepdims=True)
+        y = _product("nm,md->nd", weights.astype(v.dtype), v) / total
+        return y.astype(v.dtype), top + jnp.log(total)
+
+    y, log_total = checkpoint_name(_each_head(one, bias, q, k, v), ATTENTION_OUTPUT)
+    return y, (q, k, v, bias, y, log_total)
+
+
+def _headwise_backward(
+    saved: tuple[Any, ...], dy: Array
+) -> tuple[Array, Array, Array, Array | None]:
+    q, k, v, bias, y, log_total = saved
+    axes = () if bias is None else tuple(i for i in (0, 1) if bias.shape[2 + i] == 1)
+
+    def one(
+        bias: Array | None, q: Array, k: Array, v: Array, y: Array, log_total: Array, dy: Array
+    ) -> tuple[jax.Array | None, ...]:
+        logits = _product("nd,md->nm", q, k)
+        logits = logits if bias is None else logits + bias
+        weights = jnp.exp(logits - log_total)
+        shift = jnp.sum(dy.astype(jnp.float32) * y, axis=-1, keepdims=True)
+        dlogits = weights * (_product("nd,md->nm", dy, v) - shift)
+        dbias = None if bias is None else dlogits.sum(axes, keepdims=True)
+        # Behind a barrier the narrow factor is transposed, not the wide one: twice as fast.
+        narrow_q, narrow_dy = jax.lax.optimization_barrier((q.T, dy.T))
+        return (
+            _product("nm,md->nd", dlogits.astype(k.dtype), k).astype(q.dtype),
+            _product("dn,nm->dm", narrow_q, dlogits.astype(q.dtype)).astype(k.dtype),
+            _product("dn,nm->dm", narrow_dy, weights.astype(v.dtype)).astype(v.dtype),
+            dbias,
+        )
+
+    dq, dk, dv, dbias = _each_head(one, bias, q, k, v, y, log_total, dy)
+    if bias is not None:
+        shared = tuple(i for i in (0, 1) if bias.shape[i] == 1)
+        dbias = dbias.sum(shared, keepdims=True).astype(bias.dtype)
+    return dq, jnp.swapaxes(dk, 2, 3), jnp.swapaxes(dv, 2, 3), dbias
+
+
+_headwise_attention.defvjp(_headwise_forward, _headwise_backward)
+
+
+def _each_head(function: Callable[..., Any], bias: Array | None, *arrays: Array) -> Any:
+    """Maps function(bias (n, m), *matrices) over the (b, heads) axes; broadcast biases stay so."""
+    b, heads = arrays[0].shape[:2]
+
+    def one(index: Array) -> Any:
+        sample, head = index // heads, index % heads
+        row = None
+        if bias is not None:
+            row = bias[jnp.minimum(sample, bias.shape[0] - 1), jnp.minimum(head, bias.shape[1] - 1)]
+        return function(row, *(x[sample, head] for x in arrays))
+
+    y = jax.lax.map(one, jnp.arange(b * heads))
+    return jax.tree.map(lambda x: x.reshape(b, heads, *x.shape[1:]), y)
+
+
+def _product(axes: str, x: Array, y: Array) -> jax.Array:
+    """`einsum` that sums and returns in float32."""
+    return jnp.einsum(axes, x, y, preferred_element_type=jnp.float32)
 
 
 def _winograd_pays(x: Array, kernel: Array, strides: tuple[int, int, int]) -> bool:

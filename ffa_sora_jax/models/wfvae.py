@@ -26,7 +26,7 @@ from flax import nnx
 
 from ffa_sora_jax.common import types
 from ffa_sora_jax.common.types import Array
-from ffa_sora_jax.models import layers, wavelet
+from ffa_sora_jax.models import layers, ops, wavelet
 from ffa_sora_jax.models.layers import CausalConv3D, Conv2D, ResnetBlock2D, ResnetBlock3D, Stream
 
 LOGVAR_RANGE = (-30.0, 20.0)
@@ -177,7 +177,7 @@ class Encoder(nnx.Module):
         coefficients = wavelet.haar3d(video, first=first)  # (b, 2k+1, h/2, w/2, 8 c)
         l1 = wavelet.haar2d(coefficients[..., : self.channels])  # (b, 2k+1, h/4, w/4, 4 c)
         l2 = wavelet.haar3d(l1[..., : self.channels], first=first)  # (b, k+1, h/8, w/8, 8 c)
-        x = _run(self.down1[1:], self.down1[0](coefficients), stream)  # (b, 2k+1, h/4, w/4, B)
+        x = ops.by_frame(self._down1, coefficients)  # (b, 2k+1, h/4, w/4, B)
         x = self.down2[0](jnp.concatenate([x, self.connect_l1(l1)], axis=-1))
         x = _run(self.down2[1:], x, stream)  # (b, k+1, h/8, w/8, 2B)
         x = jnp.concatenate([x, self.connect_l2(l2)], axis=-1)
@@ -188,6 +188,13 @@ class Encoder(nnx.Module):
             mean, logvar = jnp.split(moments, 2, axis=-1)
             moments = jnp.concatenate([mean + self.linear(bands), logvar], axis=-1)
         return moments, l1, l2
+
+    def _down1(self, coefficients: Array) -> Array:
+        """The first level; none of its layers looks from frame to frame."""
+        x = coefficients
+        for layer in self.down1:
+            x = layer(x)
+        return x
 
 
 class Decoded(NamedTuple):

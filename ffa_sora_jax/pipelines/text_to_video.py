@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ffa_sora_jax.common import compiler
 from ffa_sora_jax.common.types import Array, Params
 from ffa_sora_jax.convert.pretrained import Pretrained, from_pretrained, save_pretrained
 from ffa_sora_jax.data.tokenizer import Tokenizer
@@ -58,7 +59,8 @@ class TextToVideo:
         self.fingerprint = _fingerprint(parts)
         self._latent_shape = _latent_shape(parts["vae"], sampling)
         self._sample = jax.jit(self._sample_latents, static_argnames="sampler")
-        self._decode = jax.jit(self._decode_frames)  # apart: other settings need no new decoder
+        # Apart: other settings need no new decoder.
+        self._decode = jax.jit(self._decode_frames, compiler_options=compiler.options())
 
     @classmethod
     def from_pretrained(cls, directory: str | Path | None = None) -> "TextToVideo":

@@ -1,10 +1,12 @@
 """Model folders: files, precision, atomic writing, and what goes wrong."""
 
+import dataclasses
 import json
 import shutil
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,7 +15,10 @@ from safetensors.numpy import load_file
 import ffa_sora_jax
 from ffa_sora_jax.convert import pretrained, safetensors_io
 from ffa_sora_jax.convert.pretrained import from_pretrained, save_pretrained
+from ffa_sora_jax.models.bundle import Bundle
+from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from tests.models import dit_golden
+from tests.tolerances import TOL
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
 KEY = "transformer_blocks.0.attn1.to_q.weight"
@@ -33,6 +38,17 @@ def model(tmp_path_factory):
 def test_the_package_exports_both_calls():
     assert ffa_sora_jax.from_pretrained is from_pretrained
     assert ffa_sora_jax.save_pretrained is save_pretrained
+
+
+def test_a_model_can_be_called_inside_another_program(tmp_path):
+    cfg = dataclasses.replace(WFVAEConfig.tiny(), use_attention=False)
+    params = Bundle.create(WFVAE, cfg).init(jax.random.key(0))
+    vae = pretrained.create("WFVAEModel", cfg, params)
+    latent = jax.random.normal(jax.random.key(1), (1, 2, 2, 2, cfg.latent_dim))
+    outside = vae.decode(latent)
+    inside = jax.jit(lambda z: vae.decode(z))(latent)
+    np.testing.assert_allclose(inside, outside, atol=TOL["unit"])
+    assert jax.eval_shape(jax.grad(lambda z: vae.decode(z).sum()), latent).shape == latent.shape
 
 
 # --- Files ---

@@ -71,3 +71,28 @@ def test_the_fast_form_is_really_used_and_the_exact_form_is_exact():
 def test_an_unknown_form_is_named():
     with pytest.raises(ValueError, match=r"Unknown convolution form 'exakt'.*'exact'"):
         ops.conv3d(random(0, 1, 3, 3, 3, 1), random(1, 3, 3, 3, 1, 1), form="exakt")
+
+
+# --- Frame by frame ---
+
+
+def convolution_and_gradients():
+    """Program text, result and gradients of a fresh program: JAX remembers traced functions."""
+    x = jax.random.normal(jax.random.key(0), (2, 3, 6, 8, 4))
+    kernel = jax.random.normal(jax.random.key(1), (3, 3, 4, 5))
+
+    def loss(x, kernel):
+        y = ops.conv2d(x, kernel, strides=(2, 1), padding=((1, 1), (0, 1)))
+        return jnp.sum(jnp.sin(y)), y
+
+    (_, y), grads = jax.jit(jax.value_and_grad(loss, argnums=(0, 1), has_aux=True))(x, kernel)
+    return str(jax.make_jaxpr(loss)(x, kernel)), (y, *grads)
+
+
+def test_frames_one_by_one_equal_all_at_once(monkeypatch):
+    program, at_once = convolution_and_gradients()
+    monkeypatch.setattr(ops, "FRAME_PIXELS", 48)
+    looped, one_by_one = convolution_and_gradients()
+    assert "scan" in looped and "scan" not in program
+    for one, whole in zip(one_by_one, at_once, strict=True):
+        np.testing.assert_allclose(one, whole, atol=TOL["unit"])
