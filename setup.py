@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 
 VIDEO = ["av"]
 DICOM = ["pydicom"]
+TABLES = ["openpyxl"]
 TEXT = ["ftfy"]
 BEAM = ["apache-beam"]  # asks for older protobuf and pyarrow: best in an environment of its own
 LINT = ["ruff", "mypy"]
@@ -50,10 +51,11 @@ setup(
         "cuda": ["jax[cuda12]"],
         "video": VIDEO,
         "dicom": DICOM,
+        "tables": TABLES,
         "text": TEXT,
         "beam": BEAM,
         "parity": ["torch==2.13.0"],
-        "dev": VIDEO + DICOM + LINT + TEST,
+        "dev": VIDEO + DICOM + TABLES + LINT + TEST,
     },
     entry_points={"console_scripts": ["ffa-sora = ffa_sora_jax.cli:main"]},
 )

@@ -132,6 +132,13 @@ def language_of(text: str) -> str:
     return "zh" if chinese > 0.1 * letters else "en"
 
 
+def as_markdown() -> str:
+    """The headings as they stand in docs/curation.md."""
+    lines = ["| column | headings that are known |", "|---|---|"]
+    lines += [f"| `{field}` | {', '.join(names)} |" for field, names in ALIASES.items()]
+    return "\n".join(lines)
+
+
 def _key(text: str) -> str:
     return re.sub(r"[\W_]+", "", unicodedata.normalize("NFKC", text).casefold())
 
