@@ -23,6 +23,7 @@ from absl import logging
 
 from ffa_sora_jax.common import mesh as mesh_lib
 from ffa_sora_jax.common import tree
+from ffa_sora_jax.common.checkpoint import MANIFEST
 from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
@@ -129,7 +130,7 @@ def _check_workdir(config: Mapping[str, Any], workdir: Path) -> None:
     if workdir.exists() and not workdir.is_dir():
         raise ValueError(f"--workdir {workdir} is a file; give a folder, new or of this run.")
     stored = workdir / loop.CONFIG_FILE
-    if stored.exists() and any((workdir / loop.CHECKPOINTS).glob("[0-9]*")):
+    if stored.exists() and any((workdir / loop.CHECKPOINTS).glob(f"[0-9]*/{MANIFEST}")):
         config_lib.check_resumable(config, config_lib.read(stored), str(workdir))
 
 

@@ -82,8 +82,6 @@ class SamplingConfig:
     ) -> Sampler:
         """The sampler of these settings, with what the caller wants otherwise."""
         scale = self.guidance_scale if guidance_scale is None else guidance_scale
-        if scale < 0:
-            raise ValueError(f"guidance_scale is {scale}; it must not be negative, 1 is none.")
         return Sampler(
             name=sampler or self.sampler,
             num_steps=self.num_steps if num_steps is None else num_steps,

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from ffa_sora_jax import cli
+from ffa_sora_jax.common.checkpoint import MANIFEST
 from ffa_sora_jax.jobs import train
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train.writer import read_metrics
@@ -92,6 +93,14 @@ def test_a_workdir_of_another_run_is_refused(command, capsys):
     assert cli.main([*command, "--config.train.total_steps=3"]) == 0
     assert cli.main([*command, "--config.optim.lr=0.5"]) == 2
     assert "optim/lr: 0.01 stored, 0.5 given" in capsys.readouterr().err
+
+
+def test_a_first_checkpoint_that_was_never_finished_does_not_hold_the_workdir(command, tmp_path):
+    assert cli.main([*command, "--config.train.total_steps=3"]) == 0
+    saved = tmp_path / "run" / "checkpoints" / "3"
+    (saved / MANIFEST).unlink()
+    saved.rename(saved.with_name("3.orbax-checkpoint-tmp"))
+    assert cli.main([*command, "--config.optim.lr=0.5"]) == 0
 
 
 def test_time_limit_exits_with_75(command):
