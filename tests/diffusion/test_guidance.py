@@ -65,5 +65,5 @@ def test_scale_one_needs_no_second_condition():
 
 @pytest.mark.parametrize("bad", [{"interval": (0.7, 0.2)}, {"rescale": 1.5}, {"scale": -1.0}])
 def test_ranges_are_checked(bad):
-    with pytest.raises(ValueError, match="expected 0|must not be negative"):
+    with pytest.raises(ValueError, match=r"expected 0|must not be negative"):
         Guidance(**bad)
