@@ -241,7 +241,7 @@ class _Pass:
             is_original=is_original,
             vessel_ratio=ratio,
             frames=self.facts,
-            burned_in_text=self.overlay.found(field_of_view),
+            burned_in_text=self.overlay.found(field_of_view, self._samples()),
             notes=("mixed_sizes",) if len(self.shapes) > 1 else (),
         )
 
@@ -316,6 +316,11 @@ class _Pass:
             if move.applied:
                 self.facts[kept.index] = replace(self.facts[kept.index], move=numbers)
         return moved
+
+    def _samples(self) -> list[np.ndarray]:
+        """Some of the kept frames, from the first to the last."""
+        last = len(self.kept) - 1
+        return [self.kept[i].grey for i in sorted({0, last // 4, last // 2, 3 * last // 4, last})]
 
     def _excluded(self, reason: str, message: str) -> ExcludedError:
         return ExcludedError(reason, message, self.facts)

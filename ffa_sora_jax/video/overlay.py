@@ -1,5 +1,7 @@
 """Text burned into the picture, inside the field of view, where it cannot simply be cleared."""
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -7,7 +9,8 @@ from ffa_sora_jax.video import field as fields
 
 OVERLAY_PX = 768  # side at which text is sought; larger frames are shrunk to it
 STEP = 50  # grey levels between the strokes of a letter and what lies around it
-MIN_LETTERS = 4  # in one line
+MIN_LETTERS = 4  # in one line, if they stay over the whole exam
+MIN_LETTERS_ONCE = 5  # in one line of a single frame
 _HEIGHT = (6, 48)  # px of a letter
 _MAX_GAP = 1.2  # between neighbours, in letter heights
 
@@ -17,7 +20,8 @@ class OverlayDetector:
 
     Only the darkest and the brightest value of every place over all frames are kept: bright
     letters stay bright in the darkest picture, dark ones dark in the brightest, and vessels,
-    which fill and move, do neither.
+    which fill and move, do neither. Letters on some frames only must be bright and in a longer
+    row, and are sought on the frames that the caller names.
     """
 
     def __init__(self) -> None:
@@ -37,8 +41,13 @@ class OverlayDetector:
         cv2.min(self._low, small, dst=self._low)
         cv2.max(self._high, small, dst=self._high)
 
-    def found(self, field: np.ndarray) -> bool:
-        """Whether a line of text lies in the field, (n, n) 0/1 over the padded square."""
+    def found(self, field: np.ndarray, frames: Sequence[np.ndarray] = ()) -> bool:
+        """Whether a line of text lies in the field.
+
+        Args:
+          field: (n, n) uint8 0/1 over the padded square.
+          frames: (h, w) uint8, looked at one by one.
+        """
         if self._low is None or self._high is None:
             return False
         height, width = self._low.shape
@@ -46,43 +55,39 @@ class OverlayDetector:
         mask = cv2.resize(field, (square, square), interpolation=cv2.INTER_NEAREST)
         top, left = (square - height) // 2, (square - width) // 2
         mask = mask[top : top + height, left : left + width]
-        return has_text(self._low, mask) or has_text(255 - self._high, mask)
+        if has_text(self._low, mask) or has_text(255 - self._high, mask):
+            return True
+        same_size = (fields.resize(frame, width, height) for frame in frames)
+        return any(has_text(frame, mask, MIN_LETTERS_ONCE) for frame in same_size)
 
 
-def has_text(image: np.ndarray, field: np.ndarray) -> bool:
+def has_text(image: np.ndarray, field: np.ndarray, min_letters: int = MIN_LETTERS) -> bool:
     """Whether bright letters stand in a row inside the field of an (h, w) uint8 picture."""
-    return len(_longest_line(_letters(image, field))) >= MIN_LETTERS
+    return _longest_line(_letters(image, field)) >= min_letters
 
 
 def _letters(image: np.ndarray, field: np.ndarray) -> np.ndarray:
-    """(n, 4) x, y, width, height of everything that might be a letter."""
+    """(n, 4) x, y, width, height of everything that might be a letter, from left to right."""
     around = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((15, 15), np.uint8))
     strokes = ((cv2.subtract(image, around) > STEP) & (field > 0)).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     x, y, width, height, area = stats[1:].T
     fill = area / (width * height)
-    good = (
-        (height >= _HEIGHT[0]) & (height <= _HEIGHT[1]) & (width <= 1.4 * height)
-        & (fill > 0.15) & (fill < 0.9)
-    )  # fmt: skip
-    return np.stack([x, y, width, height], axis=1)[good]
+    good = (height >= _HEIGHT[0]) & (height <= _HEIGHT[1]) & (width <= 1.4 * height)
+    good &= (fill > 0.15) & (fill < 0.9)
+    letters = np.stack([x, y, width, height], axis=1)[good]
+    return letters[np.argsort(letters[:, 0], kind="stable")]
 
 
-def _longest_line(letters: np.ndarray) -> list[int]:
-    """Indices of the most letters that stand in one row with one height."""
-    best: list[int] = []
-    order = np.argsort(letters[:, 0])
-    for start in order:
-        line = [int(start)]
-        for index in order:
-            if letters[index, 0] <= letters[line[-1], 0]:
-                continue
-            x, y, width, height = letters[line[-1]]
-            gap = letters[index, 0] - (x + width)
-            same_row = abs((letters[index, 1] + letters[index, 3]) - (y + height)) <= 0.2 * height
-            same_size = abs(letters[index, 3] - height) <= 0.3 * height
-            if same_row and same_size and gap <= _MAX_GAP * height:
-                line.append(int(index))
-        if len(line) > len(best):
-            best = line
-    return best
+def _longest_line(letters: np.ndarray) -> int:
+    """The most letters that stand in one row: feet level, heights alike, gaps small."""
+    x, y, width, height = letters.T.astype(np.float64)
+    gap = x[None, :] - (x + width)[:, None]  # from the letter of the row to that of the column
+    follows = (x[None, :] > x[:, None]) & (gap <= _MAX_GAP * height[:, None])
+    follows &= np.abs((y + height)[None, :] - (y + height)[:, None]) <= 0.2 * height[:, None]
+    follows &= np.abs(height[None, :] - height[:, None]) <= 0.3 * height[:, None]
+    longest = np.ones(len(letters), int)  # of the lines that start at each letter
+    for i in range(len(letters) - 1, -1, -1):
+        if follows[i].any():
+            longest[i] = 1 + longest[follows[i]].max()
+    return int(longest.max(initial=0))
