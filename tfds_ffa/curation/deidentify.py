@@ -1,4 +1,4 @@
-"""Ids that lead back to nobody: salted hashes, the salt file, and the list of what was removed.
+"""Ids that lead back to nobody: salted hashes, and the salt file.
 
 The salt lies outside the dataset. Who has it can hash an id of the hospital and find the exam;
 who has only the dataset cannot. Losing it means that exams added later get other ids and splits.
@@ -11,10 +11,7 @@ import secrets
 import stat
 import tempfile
 import unicodedata
-from collections import Counter
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 SALT_BYTES = 32
 ID_BYTES = 16  # 128 bits: no two of 10**12 ids meet
@@ -113,45 +110,3 @@ def _parse(data: bytes) -> bytes:
             "would get other ids and splits."
         )
     return salt
-
-
-# --- What was removed ---
-
-
-@dataclass
-class Removed:
-    """Counts of what was not carried into the dataset; holds no values.
-
-    Attributes:
-      exams: exams that were processed.
-      tags: DICOM keyword -> exams in which it was dropped.
-      text: kind of text ("dates", ...) -> removed places in reports.
-      suspected: kind of text -> places that were found and left, because cleaning was not asked.
-      unused_columns: columns of the table that were not read.
-    """
-
-    exams: int = 0
-    tags: Counter[str] = field(default_factory=Counter)
-    text: Counter[str] = field(default_factory=Counter)
-    suspected: Counter[str] = field(default_factory=Counter)
-    unused_columns: int = 0
-
-    def as_json(self) -> dict[str, Any]:
-        """For the build report; the most frequent first."""
-        return {
-            "exams": self.exams,
-            "file_names_dropped": self.exams,
-            "ids_hashed": self.exams,
-            "dicom_tags_dropped": dict(self.tags.most_common()),
-            "text_removed": dict(self.text.most_common()),
-            "text_suspected": dict(self.suspected.most_common()),
-            "table_columns_not_used": self.unused_columns,
-        }
-
-
-def describe(error: BaseException) -> str:
-    """What an error of a library says without quoting: its class, and the system's reason."""
-    name = type(error).__name__
-    if isinstance(error, OSError) and error.errno is not None:
-        return f"{name}: {os.strerror(error.errno)}"
-    return name

@@ -11,6 +11,8 @@ Messages speak of "line 12" of the table or "entry 17" of the exam folder, `matc
 """
 
 import os
+import re
+import unicodedata
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
@@ -19,6 +21,8 @@ from ffa_sora_jax.video.reading import natural_key
 from tfds_ffa.curation import folders
 from tfds_ffa.curation.reasons import Problem
 from tfds_ffa.curation.table import ExamRow, check_rows
+
+NEAR_MISS = "An exam's name differs only in capitals, punctuation or leading zeros."
 
 
 @dataclass(frozen=True)
@@ -60,12 +64,19 @@ def match(rows: Sequence[ExamRow], root: Path, skip: Collection[Path] = ()) -> M
     found = _find_all(rows, tree)
     claimed = {path for one in found.values() for path in one.claims}
     spoiled = _spoiled(tree, claimed)
+    # Rows that were refused point to their exams all the same.
+    claimed |= {defect.path for defect in spoiled.values()}
+    reasons = _entries(tree, claimed)
+    entries = sorted(reasons, key=lambda path: natural_key(str(path)))
+    similar = {_loose(path.name) for path in entries if path not in claimed}
     good, problems = check_rows(rows)
     first: dict[Path, int] = {}
     exams = []
     for row in good:
         path, problem = found[row.line].path, found[row.line].problem
         if problem is not None:
+            if problem.reason == "row_without_exam" and _loose(row.exam_id) in similar:
+                problem = Problem.at(problem.reason, row.where, NEAR_MISS)
             problems.append(problem)
         elif path in spoiled:
             problems.append(Problem.at(spoiled[path].reason, row.where, "Inside of the exam:"))
@@ -75,10 +86,6 @@ def match(rows: Sequence[ExamRow], root: Path, skip: Collection[Path] = ()) -> M
         elif path is not None:
             first[path] = row.line
             exams.append(Exam(row, path))
-    # Rows that were refused point to their exams all the same.
-    claimed |= {defect.path for defect in spoiled.values()}
-    reasons = _entries(tree, claimed)
-    entries = sorted(reasons, key=lambda path: natural_key(str(path)))
     problems.sort(key=lambda problem: int(problem.where.removeprefix("line ")))
     for number, path in enumerate(entries, start=1):
         if path not in claimed:
@@ -224,6 +231,13 @@ def _spoiled(tree: folders.Tree, claimed: Collection[Path]) -> dict[Path, folder
                 found[folder] = defect
                 break
     return found
+
+
+def _loose(name: str) -> str:
+    """A name without what tables get wrong: capitals, punctuation, leading zeros, extension."""
+    stem = name if not folders.suffix(name) else Path(name).stem
+    parts = re.findall(r"[^\W\d_]+|\d+", unicodedata.normalize("NFKC", stem).casefold())
+    return " ".join(part.lstrip("0") for part in parts)
 
 
 def _is_file(path: Path) -> bool:

@@ -89,12 +89,12 @@ def walk(root: Path, names: Collection[str], skip: Collection[Path] = ()) -> Tre
 def is_sidecar(name: str) -> bool:
     """Whether a file or folder of this name is none of the exams."""
     lower = name.lower()
-    return name.startswith(".") or lower in SIDECAR_NAMES or _suffix(lower) in SIDECARS
+    return name.startswith(".") or lower in SIDECAR_NAMES or suffix(lower) in SIDECARS
 
 
 def may_be_frame(name: str) -> bool:
     """Whether a file of this name in a folder may be a frame, or one DICOM file of several."""
-    return _suffix(name.lower()) in FRAMES
+    return suffix(name.lower()) in FRAMES
 
 
 def files_of(folder: Path) -> Iterator[Path]:
@@ -188,7 +188,7 @@ def _identity(path: Path) -> tuple[int, int]:
     return status.st_dev, status.st_ino
 
 
-def _suffix(name: str) -> str:
+def suffix(name: str) -> str:
     """The extension, "" where it is none: DICOM files may be called 1.2.840.10008."""
-    suffix = Path(name).suffix
-    return "" if suffix[1:].isdigit() else suffix
+    found = Path(name).suffix
+    return "" if found[1:].isdigit() else found

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from ffa_sora_jax.video import fingerprint
-from tfds_ffa.curation.reasons import Problem
 
 BLOCK = 2048  # clips against as many others at once: 16 MiB per matrix
 
@@ -32,11 +31,6 @@ class Leak:
     distance: int
     splits: tuple[str, ...]
     num_groups: int
-
-    @property
-    def crosses_splits(self) -> bool:
-        """Whether a test clip was seen in training, in contrast to two patients of one split."""
-        return len(self.splits) > 1
 
 
 def find(
@@ -89,25 +83,6 @@ def find(
         for members in clusters.values()
         if len(set(owners[members])) > 1
     ]
-
-
-def problems(leaks: Sequence[Leak], lines: Sequence[int], allow: bool = False) -> list[Problem]:
-    """One problem per cluster; fatal unless near duplicates are allowed.
-
-    Args:
-      leaks: what `find` returned.
-      lines: line of the table of every clip.
-      allow: whether the build goes on.
-    """
-    found = []
-    for leak in leaks:
-        shown = ", ".join(str(lines[i]) for i in leak.members[:10])
-        more = f" and {len(leak.members) - 10} more" if len(leak.members) > 10 else ""
-        detail = (
-            f"{leak.num_groups} patients, {' and '.join(leak.splits)}, {leak.distance} bits apart."
-        )
-        found.append(Problem.at("near_duplicate", f"lines {shown}{more}", detail, fatal=not allow))
-    return found
 
 
 def _common_owner(code_of: np.ndarray, owners: np.ndarray, num_codes: int) -> np.ndarray:

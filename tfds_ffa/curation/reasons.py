@@ -158,7 +158,7 @@ _ROWS = (
         "identifier_suspected",
         "noted",
         "The report may hold a name, a date, a telephone number or a record number.",
-        "Read the report; text cleaning removes what was found.",
+        "Read the report; --clean-text removes what was found.",
     ),
     # Table and folder
     (

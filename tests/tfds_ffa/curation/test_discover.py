@@ -189,6 +189,13 @@ def test_two_rows_for_one_exam(make):
     check_accounts(matched, table)
 
 
+def test_near_misses_are_pointed_out(make):
+    root = make("E-0012.mp4", "a_7/1.png", "other.mp4")
+    matched = discover.match(rows("e12", "A7", "missing", "other"), root)
+    hints = [discover.NEAR_MISS in p.what_to_do for p in matched.problems[:3]]
+    assert hints == [True, True, False] and len(matched.exams) == 1
+
+
 def test_files_to_skip(make):
     root = make("a.mp4", "data/1.png", "salt")
     matched = discover.match(rows("a"), root, skip=[root / "data", root / "salt"])
