@@ -4,6 +4,7 @@
     python -m benchmarks --quick                 all, tiny, to try the programs
     python -m benchmarks models --rounds 2       the networks beside PyTorch
     python -m benchmarks exams                   from a hospital's files to clips
+    python -m benchmarks loader                  clips per second, as the trainer reads them
 
 `python -m benchmarks NAME --help` lists the options of one.
 """
@@ -11,7 +12,7 @@
 import importlib
 import sys
 
-BENCHMARKS = ("models", "exams")
+BENCHMARKS = ("models", "exams", "loader")
 _MODULES = {"models": "benchmarks.run"}
 
 

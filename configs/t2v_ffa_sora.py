@@ -1,15 +1,18 @@
 r"""Text to video as in FFA Sora: the 2.7 B transformer of Open-Sora Plan v1.3 at 21x512x512.
 
-Prepare:  ffa-sora prepare latents --data-dir data --dataset hospital_exams/512 --vae weights/vae \
-            --output data/latents512
-          ffa-sora prepare text --data-dir data --dataset hospital_exams/512 \
-            --text-encoder weights/mt5-xxl --output data/text512
+Prepare:  ffa-sora prepare --dataset hospital_exams/512 --data-dir data --exams ... --table ...
+          ffa-sora prepare latents --dataset hospital_exams/512 --data-dir data --vae weights/vae
+          ffa-sora prepare text --dataset hospital_exams/512 --data-dir data \
+            --text-encoder weights/mt5-xxl --tokenizer weights/mt5-xxl --length 512 --truncate
 Run:      ffa-sora train --config configs/t2v_ffa_sora.py --workdir runs/ffa_sora
+Data:     --config.data.name=ffa_ir/512 for another dataset of 512 px, prepared in the same way;
+          --config.data.mixture="(('hospital_exams/512', 3.0), ('ffa_ir/512', 1.0))" for several
 Tune:     the same with --config.train.init_from=weights/transformer, the folder of the transformer
           released with Open-Sora Plan v1.3; these are its sizes
 Hardware: parameters, moments and averages are sharded over all devices (axis fsdp): 44 GB of
           state and the gradients, so 8 chips of 16 GB or more. `:runlocal` is the same recipe
-          with a tiny transformer on phantoms.
+          with a tiny transformer for a small VAE (8 latent channels) and T5 (width 64), on
+          phantom/64 or, with --config.data.name=hospital_exams/64, on exams of 64 px.
 Expected: not yet measured.
 
 The paper names neither optimizer nor schedule; these are Open-Sora Plan's: v-prediction, zero
@@ -51,8 +54,8 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         num_frames=21,
         flip=False,
         text_length=512,
-        latents="data/latents64" if args.runlocal else "data/latents512",
-        text_embeddings="data/text64" if args.runlocal else "data/text512",
+        latents="data/latents/{name}",
+        text_embeddings="data/text",
     )
     config.diffusion = dict(
         schedule="linear_zero_snr",

@@ -1,8 +1,8 @@
 r"""Text to video on generated phantoms, 64 px: the model that ships with the package.
 
 Prepare:  ffa-sora prepare --dataset phantom/64_full --data-dir data
-          ffa-sora prepare latents --data-dir data --dataset phantom/64_full --vae runs/vae/model \
-            --output data/latents64 --mirror
+          ffa-sora prepare latents --dataset phantom/64_full --data-dir data \
+            --vae runs/vae/model --mirror
 Run:      ffa-sora train --config configs/t2v_phantom.py --workdir runs/t2v
 Hardware: any CPU with 2 cores, or one GPU. `:runlocal` is a small model for a laptop minute.
 Expected: docs/results.md.
@@ -57,7 +57,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         num_frames=21,
         flip=True,
         text_length=192,
-        latents=f"data/latents{args.res}",
+        latents="data/latents/{name}",
     )
     config.diffusion = dict(
         schedule="flow",

@@ -1,6 +1,7 @@
 r"""WF-VAE of Open-Sora Plan v1.3 (8 channels, 147 M parameters) for a hospital's angiograms.
 
-Data:     a TFDS dataset of 21-frame exams, named by --config.data.name and --config.data.data_dir
+Data:     ffa-sora prepare --dataset hospital_exams/256 --data-dir data --exams ... --table ...
+          or any dataset of such clips: --config.data.name=ffa_ir/256
 Run:      ffa-sora train --config configs/vae_ffa.py --workdir runs/vae_ffa
           ffa-sora train --config configs/vae_ffa.py:res=512 --workdir runs/vae_ffa_512
 Tune:     as the paper did, from the VAE released with Open-Sora Plan v1.3, in its own folder:
@@ -45,6 +46,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         data_dir="data",
         res=64 if args.runlocal else args.res,
         num_frames=21,
+        text_length=0,  # a VAE reads no reports
     )
     config.optim.update(lr=1e-5, weight_decay=1e-4, clip_norm=0.0)
     config.optim.players = dict(discriminator=dict(lr=1e-5, weight_decay=0.01, clip_norm=1.0))

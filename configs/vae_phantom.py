@@ -39,8 +39,9 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         adversarial_weight=0.0, train_encoder=False, whitening=0.5,
     )  # fmt: skip
     config.data = dict(
-        name=f"phantom/{args.res}_full", data_dir="data", res=args.res, num_frames=21
-    )
+        name=f"phantom/{args.res}_full", data_dir="data", res=args.res, num_frames=21,
+        text_length=0,  # a VAE reads no reports
+    )  # fmt: skip
     config.optim.update(
         lr=5e-4, schedule="cosine", warmup_steps=20 if args.runlocal else 100, b2=0.99,
         final_lr_ratio=0.02, clip_norm=0.0,

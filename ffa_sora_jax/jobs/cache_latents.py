@@ -1,7 +1,6 @@
 """`ffa-sora prepare latents`: stores the VAE posterior of every clip of a dataset, once.
 
-    ffa-sora prepare latents --dataset phantom/64 --data-dir data --vae runs/vae/export \
-        --output data/latents/phantom/64 --mirror
+    ffa-sora prepare latents --dataset phantom/64 --data-dir data --vae runs/vae/export --mirror
 
 Training then reads latents instead of encoding the same clips in every epoch
 (`--config.data.latents=data/latents/{name}`). Running the command again after a kill goes on with
@@ -29,7 +28,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", default="phantom/64", help="default: phantom/64")
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="default: data")
     parser.add_argument("--vae", type=Path, required=True, help="model folder of the VAE")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the latents")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the latents (default: DATA_DIR/latents/DATASET)"
+    )
     parser.add_argument("--mirror", action="store_true", help="also of mirrored clips (data.flip)")
     parser.add_argument("--batch-size", type=int, default=4, help="clips encoded at a time")
     shards.add_argument(parser)
@@ -47,25 +48,26 @@ def run(args: argparse.Namespace) -> int:
         "dataset": args.dataset, "content": prepared.content_fingerprint(folder),
         "vae": vae.fingerprint, "mirror": args.mirror,
     }  # fmt: skip
-    writer = latents.LatentWriter(args.output, key, sizes)
+    output = args.output or args.data_dir / "latents" / args.dataset
+    writer = latents.LatentWriter(output, key, sizes)
     try:
         _fill(writer, {split: prepared.read_split(folder, split) for split in sizes}, vae, args)
         left = sum(len(part) for _, part in writer.missing())
         if left:
             sys.stdout.write(
-                f"{args.output}: share {args.shard} is complete; {left} clips are left to others\n"
+                f"{output}: share {args.shard} is complete; {left} clips are left to others\n"
             )
             return 0
         cache = writer.finish()
     except OSError as error:
-        free = shutil.disk_usage(args.output).free / 2**20
+        free = shutil.disk_usage(output).free / 2**20
         sys.stderr.write(
             f"prepare latents: {error} ({free:.0f} MiB free). What is written is kept. Run the "
             "same command again to go on from there.\n"
         )
         return 1
     total = sum(sizes.values())
-    sys.stdout.write(f"{args.output}: latents of {total} clips by the VAE {cache.key['vae']}\n")
+    sys.stdout.write(f"{output}: latents of {total} clips by the VAE {cache.key['vae']}\n")
     sys.stdout.write(f"mean {[round(float(v), 4) for v in cache.mean]}\n")
     sys.stdout.write(f"std  {[round(float(v), 4) for v in cache.std]}\n")
     return 0

@@ -1,7 +1,7 @@
 """`ffa-sora prepare text`: stores the text encoder's output for every report of a dataset, once.
 
     ffa-sora prepare text --dataset phantom/64 --data-dir data --text-encoder mt5-xxl \
-        --output data/text --length 512 --mirror
+        --tokenizer mt5-xxl --length 512 --mirror
 
 Training then never loads the encoder (`--config.data.text_embeddings=data/text`). Texts that are
 stored already are skipped, so the command goes on after a kill and adds new datasets to an old
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data-dir", type=Path, default=Path("data"), help="default: data")
     parser.add_argument("--text-encoder", type=Path, required=True, help="T5 or mT5 model folder")
     parser.add_argument("--tokenizer", type=Path, help="default: the one that ships")
-    parser.add_argument("--output", type=Path, required=True, help="folder for the embeddings")
+    parser.add_argument(
+        "--output", type=Path, help="folder for the embeddings (default: DATA_DIR/text)"
+    )
     parser.add_argument("--length", type=int, default=256, help="tokens per text, as in training")
     parser.add_argument("--truncate", action="store_true", help="cut longer texts, do not refuse")
     parser.add_argument("--mirror", action="store_true", help="also mirrored reports (data.flip)")
@@ -51,11 +53,11 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) < 1:
             raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1.")
     shard, num_shards = shards.parse_shard(args.shard)
-    texts = _texts(args)
+    texts, output = _texts(args), args.output or args.data_dir / "text"
     encoder = from_pretrained(args.text_encoder)
     tokenizer = Tokenizer.load(args.tokenizer)
     cache = TextCache.create(
-        args.output, encoder.fingerprint, tokenizer.fingerprint, args.length, args.dtype
+        output, encoder.fingerprint, tokenizer.fingerprint, args.length, args.dtype
     )
     missing = cache.missing(texts, shard, num_shards)
     progress = Progress("texts encoded", len(missing))
@@ -68,13 +70,13 @@ def run(args: argparse.Namespace) -> int:
             cache.write(chunk, ids, mask, _encode(encoder, ids, mask, args.batch_size))
             progress.advance(len(chunk))
     except OSError as error:
-        free = shutil.disk_usage(args.output).free / 2**20
+        free = shutil.disk_usage(output).free / 2**20
         sys.stderr.write(
             f"prepare text: {error} ({free:.0f} MiB free). What is written is kept. Run the same "
             "command again to go on from there.\n"
         )
         return 1
-    sys.stdout.write(f"{args.output}: {len(cache)} texts by the encoder {cache.encoder}\n")
+    sys.stdout.write(f"{output}: {len(cache)} texts by the encoder {cache.encoder}\n")
     return 0
 
 
