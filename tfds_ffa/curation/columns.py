@@ -48,7 +48,7 @@ SPLITS = {
     "test": ("test", "testing", "测试", "测试集"),
     "unseen": ("unseen", "held out", "未见"),
 }
-NOTHING = ("", "na", "n a", "nan", "none", "null", "unknown", "未知", "不详", "无")
+NOTHING = ("", "na", "n a", "nan", "none", "null", "nil", "unknown", "未知", "不详", "无")
 
 
 @dataclass(frozen=True)
@@ -115,14 +115,22 @@ def parse_choice(field: str, value: str | None) -> str | None:
       ValueError: another word; the message names the allowed ones and not the given one.
     """
     choices = {"eye": EYES, "language": LANGUAGES, "split": SPLITS}[field]
-    word = " ".join(re.split(r"[\s_\-./]+", unicodedata.normalize("NFKC", value or "").casefold()))
-    word = word.strip()
-    if word in NOTHING or word.replace(" ", "") == "":
+    if value is None or says_nothing(value):
         return None
+    word = _word(value)
     for name, words in choices.items():
         if word in words or word.replace(" ", "") in words:
             return name
     raise ValueError(f"{field} must be one of {', '.join(choices)}, or empty.")
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a cell is empty, punctuation, or a word for "unknown"."""
+    return _word(text) in NOTHING
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFKC", text).casefold()).strip()
 
 
 def language_of(text: str) -> str:

@@ -23,6 +23,12 @@ _MONTH = (
 _YEAR = r"(?:19|20)\d\d"
 _CLOCK = r"(?:[\sT]+\d{1,2}:\d\d(?::\d\d)?)?"
 _NAME = r"(?:[A-Z][\w'’-]+|[A-Z]\.?)(?:,?[ \t]+(?:[A-Z][\w'’-]+|[A-Z]\.)){0,3}"
+# Two or three characters, four with a double surname, but not the eye that may follow.
+_CHINESE_NAME = (
+    r"(?:[一-鿿]+(?:·[一-鿿]+)+"
+    r"|(?:欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|令狐|慕容|司徒|夏侯)(?:(?![右左双两])[一-鿿]){1,2}"
+    r"|[一-鿿](?:(?![右左双两])[一-鿿]){1,2})"
+)
 _PEOPLE = (
     "姓名|患者姓名|病人姓名|医师|医生|报告医师|报告医生|审核医师|审核医生|审核|检查医师"
     "|检查者|报告者|技师|主任"
@@ -35,7 +41,7 @@ _NUMBERS = (
 _IDENTIFIERS: tuple[tuple[str, str], ...] = (
     ("email", r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}"),
     ("address", rf"(?:(?i:{_FROM}address)|家庭住址|住址|地址){_COLON}[^\n.;。；]{{2,80}}"),
-    ("name", rf"(?:{_PEOPLE})[ \t]*[:：为][ \t]*[一-鿿·]{{2,4}}"),
+    ("name", rf"(?:{_PEOPLE})[ \t]*[:：为][ \t]*{_CHINESE_NAME}"),
     (
         "name",
         rf"{_FROM}(?i:(?:patient(?:'s)?[ \t]+)?name|patient|physician|doctor|reported by|read by"

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ffa_sora_jax.common.names import check_keys
 from tfds_ffa.curation.deidentify import Hasher
 from tfds_ffa.curation.reasons import Problem
-from tfds_ffa.curation.table import ExamRow
+from tfds_ffa.curation.table import ExamRow, patient_key
 
 UNSEEN = "unseen"
 SPLITS = ("train", "validation", "test", UNSEEN)
@@ -111,7 +111,7 @@ def split_rows(
 def group_of(row: ExamRow, hasher: Hasher) -> str:
     """The hashed patient of a row, or its hashed report where there is no patient id."""
     if row.patient_id is not None:
-        return hasher.hashed("patient", row.patient_id)
+        return hasher.hashed("patient", patient_key(row.patient_id))
     return hasher.hashed("report", " ".join(_plain(row.report).split()))
 
 

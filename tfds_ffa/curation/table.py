@@ -130,19 +130,30 @@ def check_rows(rows: Sequence[ExamRow]) -> tuple[list[ExamRow], list[Problem]]:
     kept, problems = [], []
     for row in rows:
         group = by_exam[row.exam_id]
-        patients = {other.patient_id for other in group} - {None}
+        patients = {o.patient_id for o in group if o.patient_id is not None}
         others = ", ".join(str(other.line) for other in group[:10] if other is not row)
-        if len(patients) > 1:
+        if len({patient_key(patient) for patient in patients}) > 1:
             detail = f"Lines {others} have this exam id with another patient."
             problems.append(Problem.at("patient_conflict", row.where, detail))
         elif row is not group[0]:
             detail = f"Line {group[0].line} has this exam id already."
             problems.append(Problem.at("duplicate_exam_id", row.where, detail))
         elif patients and row.patient_id is None:
-            kept.append(dataclasses.replace(row, patient_id=patients.pop()))
+            kept.append(dataclasses.replace(row, patient_id=min(patients)))
         else:
             kept.append(row)
     return kept, problems
+
+
+def patient_key(patient_id: str) -> str:
+    """The spelling by which patients are told apart.
+
+    Capitals, punctuation, full-width digits and the leading zeros that a workbook swallows do not
+    matter: taking two patients for one is harmless, taking one for two leaks across splits.
+    """
+    text = unicodedata.normalize("NFKC", patient_id).casefold()
+    key = re.sub(r"[\W_]+", "", text)
+    return (key.lstrip("0") or "0") if key.isdecimal() else key or text
 
 
 def _row(raw: sheets.RawRow) -> ExamRow | Problem:
@@ -171,11 +182,11 @@ def _row(raw: sheets.RawRow) -> ExamRow | Problem:
     return ExamRow(
         line=raw.line,
         exam_id=exam_id,
-        patient_id=values.get("patient_id") or None,
+        patient_id=_known(values.get("patient_id")),
         eye=eye,
         report=report,
         language=language,
-        diagnosis=values.get("diagnosis") or None,
+        diagnosis=_known(values.get("diagnosis")),
         split=split,
         path=path,
         frame_order=frames,
@@ -186,6 +197,11 @@ def _row(raw: sheets.RawRow) -> ExamRow | Problem:
 def _clean(text: str) -> str:
     """Without blanks around it, composed: two spellings of one id must be one id."""
     return unicodedata.normalize("NFC", text).strip().strip("\ufeff\u200b").strip()
+
+
+def _known(text: str | None) -> str | None:
+    """The text, or None where it only says that there is none: "N/A" is no patient."""
+    return None if not text or columns.says_nothing(text) else text
 
 
 def _check_ids(exam_id: str, values: Mapping[str, str]) -> None:

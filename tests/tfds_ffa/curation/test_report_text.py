@@ -72,6 +72,9 @@ def test_words_around_what_was_removed_survive():
     text = "Name: Jane Doe. Leakage in the macula on 2021-03-04, MRN: A12345; late staining."
     assert clean(text, KINDS).text.endswith("staining.")
     assert "Leakage in the macula on" in clean(text, KINDS).text
+    assert clean("姓名：张三右眼渗漏", KINDS).text == "右眼渗漏"
+    assert clean("姓名：阿卜杜拉·买买提，左眼渗漏", KINDS).text == "左眼渗漏"
+    assert clean("医师：欧阳建国", KINDS).text == ""
     text = "姓名：张三 右眼黄斑区渗漏，2021年3月4日复查；晚期着染。"
     assert clean(text, KINDS).text == "右眼黄斑区渗漏，复查；晚期着染。"
 

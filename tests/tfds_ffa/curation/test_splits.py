@@ -85,6 +85,14 @@ def test_reports_group_rows_without_patient_whatever_their_case_and_blanks():
     assert group_of(row(5, "late leakage"), HASHER) != groups[1]  # a patient of that name
 
 
+@pytest.mark.parametrize(
+    "spellings", [("P-001", "p001", "Ｐ００１"), ("00123", "123", "0123 "), ("0", "00")]
+)
+def test_spellings_of_one_patient_are_one_patient(spellings):
+    assert len({group_of(row(2, name), HASHER) for name in spellings}) == 1
+    assert group_of(row(2, spellings[0]), HASHER) != group_of(row(2, "P002"), HASHER)
+
+
 def test_unseen_diseases_take_the_whole_patient():
     rows = [
         row(2, "A", diagnosis="Chronic central serous chorioretinopathy", split="train"),

@@ -216,6 +216,12 @@ def test_paths_stand_in_for_exam_ids(tmp_path, path, reason):
     assert [problem.reason for problem in problems] == ([reason] if reason else [])
 
 
+@pytest.mark.parametrize("word", ["", " ", "-", "N/A", "NULL", "unknown", "未知", "无"])
+def test_a_word_for_nothing_is_no_patient(tmp_path, word):
+    (one,), _ = read_table(write(tmp_path, as_csv([HEADER, ["E", word, word, "text"]])))
+    assert one.patient_id is None and one.eye is None
+
+
 def test_frame_order(tmp_path):
     entry = {"exam_id": "E", "report": "r", "frame_order": ["b.png", "a.png"]}
     rows, _ = read_table(write(tmp_path, json.dumps([entry])))
