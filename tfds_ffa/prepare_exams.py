@@ -8,6 +8,7 @@ complete unless it is asked to stay.
 
 import argparse
 import dataclasses
+import json
 import shutil
 import sys
 from pathlib import Path
@@ -180,7 +181,7 @@ class Build:
 
     def _metadata(self) -> dict[str, Any]:
         cleaning = dataclasses.asdict(self.options.cleaning)
-        return {
+        found = {
             **{f"cleaning.{key}": value for key, value in cleaning.items()},
             "allow_burned_in_text": self.options.allow_burned_in_text,
             "clean_text": self.wishes.clean_text,
@@ -191,6 +192,7 @@ class Build:
                 self.inputs, self.digests, self.wishes, self.hasher.fingerprint
             ),
         }
+        return json.loads(json.dumps(found))  # as it will be read back
 
     def _clip(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """A kept clip and its mask of original frames, for the report."""

@@ -72,7 +72,7 @@ def ffa_ir(folder: Path) -> None:
                 cv2.imwrite(str(where.parent / path), frame, [cv2.IMWRITE_JPEG_QUALITY, 70])
             stored[split][case] = {
                 "En_Report": made.report,
-                "Ch_Report": f"{ZH[made.eye]}视网膜动脉充盈时间正常。晚期可见荧光渗漏。",
+                "Ch_Report": f"{ZH[made.eye]}视网膜动脉充盈时间正常。晚期可见荧光渗漏{number}处。",
                 "Image_path": paths,
             }
     text = json.dumps(stored, indent=1, ensure_ascii=False)
