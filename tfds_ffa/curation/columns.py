@@ -79,26 +79,34 @@ def find_columns(header: Sequence[str], wanted: Mapping[str, str] | None = None)
     check_keys("column", wanted or {}, ALIASES)
     keys = [_key(text) for text in header]
     at: dict[str, int] = {}
+    for field, heading in (wanted or {}).items():
+        at[field] = _only_column(field, keys, [_key(heading)])
+        if at[field] < 0:
+            raise ValueError(f"No column is called {heading!r}, which was asked for as {field}.")
+    if len(set(at.values())) < len(at):
+        raise ValueError(f"A column was asked for twice: {dict(wanted or {})}.")
+    free = ["" if position in at.values() else key for position, key in enumerate(keys)]
     for field, names in ALIASES.items():
-        given = (wanted or {}).get(field)
-        allowed = [_key(given)] if given is not None else [_key(name) for name in names]
-        # The canonical name wins over aliases: `id` beside `exam_id` is no second exam id.
-        found = next(
-            ([i for i, key in enumerate(keys) if key == a] for a in allowed if a in keys), []
-        )
-        if given is not None and not found:
-            raise ValueError(f"No column is called {given!r}, which was asked for as {field}.")
-        if len(found) > 1:
-            raise ValueError(
-                f"{len(found)} columns are called alike and could be {field}; keep one."
-            )
-        if found and found[0] not in at.values():
-            at[field] = found[0]
+        if field not in at:
+            found = _only_column(field, free, [_key(name) for name in names])
+            at |= {field: found} if found >= 0 else {}
     if "report" not in at and "report_zh" not in at:
         raise ValueError(_missing("report", len(header)))
     if "exam_id" not in at and "path" not in at:
         raise ValueError(_missing("exam_id", len(header)))
     return Columns(at, len(header))
+
+
+def _only_column(field: str, keys: Sequence[str], names: Sequence[str]) -> int:
+    """The column that has the first of the names that any has; -1 where there is none.
+
+    The first name is the field's own: `id` beside `exam_id` is no second exam id.
+    """
+    name = next((name for name in names if name in keys), None)
+    found = [position for position, key in enumerate(keys) if key == name]
+    if len(found) > 1:
+        raise ValueError(f"{len(found)} columns could be the {field}; keep one of them.")
+    return found[0] if found else -1
 
 
 def count_known(header: Sequence[str], wanted: Mapping[str, str] | None = None) -> int:
@@ -154,6 +162,6 @@ def _key(text: str) -> str:
 def _missing(field: str, width: int) -> str:
     names = ", ".join(ALIASES[field])
     return (
-        f"None of the {width} columns in the first line is the {field}. Allowed headings: {names}. "
+        f"None of the {width} columns in the first row is the {field}. Allowed headings: {names}. "
         f"Rename the column, or name yours with columns={{'{field}': '...'}}."
     )

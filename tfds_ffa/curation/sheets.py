@@ -10,7 +10,7 @@ import functools
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from tfds_ffa.curation.reasons import Problem
 
 DELIMITERS = ",;\t|"
 MAX_ROW_LINES = 2000  # a longer quoted cell is a quote that was never closed
+MAX_TITLE_ROWS = 10  # among which the headings must be
 MAX_CELL_CHARS = 1 << 20
 _CELL_ERRORS = ("#N/A", "#REF!", "#VALUE!", "#NAME?", "#DIV/0!", "#NUM!", "#NULL!")
 _EXACT_DIGITS = 15  # a workbook keeps no more digits of a number
@@ -72,6 +73,19 @@ def read_sheet(path: Path, wanted: Mapping[str, str] | None, encoding: str | Non
     return _read_csv(text, name, wanted)
 
 
+def _headings(
+    rows: Sequence[Sequence[str]], wanted: Mapping[str, str] | None
+) -> tuple[int, columns.Columns]:
+    """The first row that holds the headings: exports like to begin with a title."""
+    first_error = None
+    for number, row in enumerate(rows):
+        try:
+            return number, columns.find_columns(row, wanted)
+        except ValueError as error:
+            first_error = first_error or error
+    raise first_error or ValueError("The table has no rows.")
+
+
 # --- CSV ---
 
 
@@ -80,13 +94,16 @@ def _read_csv(text: str, encoding: str, wanted: Mapping[str, str] | None) -> She
     start, delimiter = 0, None
     if lines[0].lower().startswith("sep=") and len(lines[0].strip()) == 5:
         start, delimiter = 1, lines[0].strip()[-1]  # the spreadsheet's own way to say it
-    while start < len(lines) and not lines[start].strip():
-        start += 1
-    if start == len(lines):
+    filled = [at for at in range(start, len(lines)) if lines[at].strip()][:MAX_TITLE_ROWS]
+    if not filled:
         raise ValueError("The table has no rows. The first line must hold the headings.")
-    delimiter = delimiter or _delimiter(lines[start], wanted)
-    header = next(csv.reader([lines[start]], delimiter=delimiter))
-    found = columns.find_columns(header, wanted)
+    delimiters = [delimiter or _delimiter(lines[at], wanted) for at in filled]
+    heads = [
+        next(csv.reader([lines[at]], delimiter=mark))
+        for at, mark in zip(filled, delimiters, strict=True)
+    ]
+    number, found = _headings(heads, wanted)
+    start, delimiter = filled[number], delimiters[number]
     sheet = Sheet("csv", encoding, unused_columns=len(found.unused))
     csv.field_size_limit(max(csv.field_size_limit(), MAX_CELL_CHARS))
     for line, cells in _records(lines, start + 1, delimiter, sheet):
@@ -266,7 +283,7 @@ def _add_entry(sheet: Sheet, line: int, entry: Mapping[str, Any]) -> None:
 
 
 def _read_xlsx(data: bytes, wanted: Mapping[str, str] | None) -> Sheet:
-    """The one sheet of a workbook whose first filled row holds the headings."""
+    """The one sheet of a workbook that has the headings."""
     try:
         import openpyxl
     except ModuleNotFoundError as error:
@@ -282,10 +299,11 @@ def _read_xlsx(data: bytes, wanted: Mapping[str, str] | None) -> Sheet:
     tables = []
     errors = []
     for grid in grids:
-        if grid:
+        heads = [["" if c is None else str(c) for c in row] for _, row in grid[:MAX_TITLE_ROWS]]
+        if heads:
             try:
-                header = ["" if cell is None else str(cell) for cell in grid[0][1]]
-                tables.append((columns.find_columns(header, wanted), grid[1:]))
+                number, found = _headings(heads, wanted)
+                tables.append((found, grid[number + 1 :]))
             except ValueError as error:
                 errors.append(error)
     if not tables:

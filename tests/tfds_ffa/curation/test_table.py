@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tfds_ffa.curation import encodings, reasons
+from tfds_ffa.curation import columns, encodings, reasons
 from tfds_ffa.curation.table import ExamRow, check_rows, load_table, read_table
 
 CHINESE = "右眼视网膜动脉充盈时间正常，黄斑区可见散在点状微血管瘤样强荧光，晚期荧光素渗漏。"
@@ -86,6 +86,36 @@ def test_headings_in_both_languages(tmp_path, header):
     table = load_table(write(tmp_path, as_csv([header, *(row + extra for row in ROWS)])))
     check_two_rows(table.rows)
     assert table.unused_columns == len(extra)
+
+
+def test_titles_above_the_headings(tmp_path):
+    title = "Reports of the eye clinic\r\nyear;2020\r\n\r\n"
+    rows, problems = read_table(write(tmp_path, title + as_csv([HEADER, *ROWS])))
+    check_two_rows(rows)
+    assert not problems and [row.line for row in rows] == [5, 6]
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for row in (["Reports of the eye clinic"], [], HEADER, *ROWS):
+        book.active.append(row)
+    book.save(tmp_path / "t.xlsx")
+    check_two_rows(read_table(tmp_path / "t.xlsx")[0])
+
+
+def test_ambiguous_headings_are_refused(tmp_path):
+    path = write(tmp_path, as_csv([[*HEADER, "Report"], [*ROWS[0], "x"]]))
+    with pytest.raises(ValueError, match="2 columns could be the report"):
+        read_table(path)
+    path = write(tmp_path, as_csv([["id", "text", "label"], ["E1", "report", "BRVO"]]))
+    with pytest.raises(ValueError, match="asked for twice"):
+        read_table(path, {"report": "text", "diagnosis": "text"})
+    # what is asked for wins over what the heading would mean
+    (one,), _ = read_table(path, {"report": "label", "diagnosis": "text"})
+    assert (one.report, one.diagnosis) == ("BRVO", "report")
+
+
+def test_no_heading_means_two_things():
+    names = [columns._key(name) for names in columns.ALIASES.values() for name in names]
+    assert len(set(names)) == len(names)
 
 
 def test_other_headings_are_named(tmp_path):
