@@ -22,10 +22,7 @@ def cases() -> list[Case]:
 
 def folder(suffix: str, change: Change = lambda v: v, count: int = pictures.FRAMES, **kw: Any):
     def write(path: Path, phantom: int) -> None:
-        first = 0 if count > pictures.FRAMES else pictures.FIRST
-        video = pictures.clip(phantom, first, min(count, 21))
-        video = video[np.arange(count) % len(video)]
-        formats.frames(path, change(video), suffix, **kw)
+        formats.frames(path, change(pictures.frames(phantom, count)), suffix, **kw)
 
     return write
 
@@ -92,7 +89,7 @@ def _folders() -> list[Case]:
 
 def video(suffix: str, codec: str, count: int = pictures.FRAMES, **options: Any) -> Write:
     def write(path: Path, phantom: int) -> None:
-        clip = pictures.clip(phantom, 0 if count > pictures.FRAMES else pictures.FIRST, count)
+        clip = pictures.frames(phantom, count)
         size = options.get("size")
         clip = clip if size is None else pictures.resized(clip, *size)
         more = {k: v for k, v in options.items() if k not in ("size", "uneven")}

@@ -49,12 +49,14 @@ class Corpus:
     Attributes:
       exams: the exam folder.
       table: the table of reports.
+      salt: a salt file, always the same, so that splits are too.
       rows: one per row of the table.
       leftovers: reasons of files and folders without a usable row.
     """
 
     exams: Path
     table: Path
+    salt: Path
     rows: tuple[Expected, ...]
     leftovers: tuple[str, ...]
 
@@ -106,7 +108,13 @@ def build(root: Path, cases: Sequence[Case], table: str = "csv") -> Corpus:
     )
     leftovers = [case.extra for case in cases if case.extra]
     leftovers += [case.reason for case in cases if not case.rows]
-    return Corpus(exams, path, rows, tuple(leftovers))
+    return Corpus(exams, path, _write_salt(root / "salt"), rows, tuple(leftovers))
+
+
+def _write_salt(path: Path) -> Path:
+    path.touch(mode=0o600)
+    path.write_text(f"ffa-sora salt 1\n{bytes(range(32)).hex()}\n")
+    return path
 
 
 def _row(number: int, phantom: int, name: str, changes: Mapping[str, str]) -> dict[str, str]:

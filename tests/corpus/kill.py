@@ -22,10 +22,16 @@ LIMIT_S = 300.0
 
 def argv(corpus: hospital.Corpus, data_dir: Path, *more: str) -> list[str]:
     """The command line of a build of a corpus, at 64 px."""
-    salt = corpus.table.parent / "salt"
     return [
         *("prepare", "--dataset", "hospital_exams/64", "--data-dir", str(data_dir)),
-        *("--exams", str(corpus.exams), "--table", str(corpus.table), "--salt-file", str(salt)),
+        *(
+            "--exams",
+            str(corpus.exams),
+            "--table",
+            str(corpus.table),
+            "--salt-file",
+            str(corpus.salt),
+        ),
         *more,
     ]
 

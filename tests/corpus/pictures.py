@@ -23,6 +23,17 @@ def clip(index: int, first: int = FIRST, count: int = FRAMES) -> np.ndarray:
     return exam(index).video[first : first + count]
 
 
+def frames(index: int, count: int) -> np.ndarray:
+    """(count, SIZE, SIZE): `clip`, or as many bright frames as wanted by fading between them."""
+    if count <= FRAMES:
+        return clip(index, count=count)
+    bright = clip(index).astype(np.float32)
+    at = np.linspace(0, FRAMES - 1, count)
+    low = np.minimum(at.astype(int), FRAMES - 2)
+    share = (at - low)[:, None, None]
+    return ((1 - share) * bright[low] + share * bright[low + 1]).round().astype(np.uint8)
+
+
 def times_s(index: int, first: int = FIRST, count: int = FRAMES) -> np.ndarray:
     """(count,) seconds of the frames of `clip`, whole milliseconds."""
     return np.round(exam(index).times_s[first : first + count].astype(np.float64), 3)

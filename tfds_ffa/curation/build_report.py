@@ -27,9 +27,9 @@ STATUSES = ("kept", "dropped", "quarantined")
 SHEETS = 12  # kept exams shown as contact sheets
 
 # What a report carries of an exam. Patient and report are salted hashes, `where` is a line of the
-# table, `removed` are keywords of DICOM elements, `cleared` names of what was blanked, `remarks`
+# table, `removed` are keywords of DICOM elements, `cleared` kinds of text, `remarks`
 # codes of what was noted but did not stop the exam. `frames` (one mapping per source frame: kind,
-# used, vessel_ratio) is summed up.
+# used, vessel_ratio) is summed up; the filter looks at the ratios of angiogram frames only.
 FACTS = (
     *("where", "kind", "source_frames", "width", "height", "bits", "times_known", "eye"),
     *("language", "disease", "patient_id", "report_hash"),
@@ -143,7 +143,7 @@ def _line(outcome: Outcome, splits: Mapping[str, str]) -> dict[str, Any]:
     if outcome.status not in STATUSES:
         raise ValueError(f"status is {outcome.status!r}; it must be one of {', '.join(STATUSES)}.")
     frames = outcome.facts.get("frames", ())
-    ratios = [f["vessel_ratio"] for f in frames if f.get("vessel_ratio") is not None]
+    ratios = [f["vessel_ratio"] for f in frames if f.get("kind") == "ffa"]
     kinds = collections.Counter(f.get("kind", "unknown") for f in frames)
     line = {
         "key": outcome.key,
@@ -203,7 +203,15 @@ def _remarks(exams: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _named(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    return [{"key": line["key"], "where": line.get("where", "")} for line in lines]
+    """In the order of the table."""
+    named = [{"key": line["key"], "where": line.get("where", "")} for line in lines]
+    return sorted(named, key=lambda exam: (_number(exam["where"]), exam["key"]))
+
+
+def _number(where: str) -> tuple[str, int]:
+    """Sorts "line 9" before "line 10"."""
+    word, _, number = where.partition(" ")
+    return (word, int(number)) if number.isdecimal() else (where, 0)
 
 
 def _explained(code: str) -> dict[str, str]:
@@ -279,7 +287,7 @@ def _deidentification(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str,
     """In how many exams each DICOM element was dropped and each other thing removed."""
     return {
         "DICOM elements dropped": _counted(k for line in exams for k in line.get("removed", ())),
-        "removed or cleared": _counted(k for line in exams for k in line.get("cleared", ())),
+        "Removed from reports": _counted(k for line in exams for k in line.get("cleared", ())),
     }
 
 

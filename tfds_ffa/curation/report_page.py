@@ -26,6 +26,8 @@ th, td { text-align: left; padding: .25rem .9rem .25rem 0; vertical-align: top;
          border-bottom: 1px solid var(--line) }
 td.n, th.n { text-align: right; font-variant-numeric: tabular-nums }
 code { font-size: .9em }
+.w { white-space: nowrap }
+ul.c { columns: 3 16rem; list-style: none; padding: 0; margin: .3rem 0 }
 .faint { color: var(--faint) }
 .total { display: flex; height: 1.4rem; border-radius: 3px; overflow: hidden; max-width: 50rem }
 .dot { display: inline-block; width: .7em; height: .7em; border-radius: 50%; margin-right: .4em }
@@ -107,6 +109,7 @@ def _reason_table(reasons: Sequence[Mapping[str, Any]], status: bool = True) -> 
 def _which(exams: Sequence[Mapping[str, str]]) -> str:
     """Where the exams stand in the table, else their keys; folded away."""
     names = [_text(exam["where"] or exam["key"][:_KEY_LETTERS]) for exam in exams[:NAMED]]
+    names = [f'<span class="w">{name}</span>' for name in names]
     if len(exams) > NAMED:
         names.append(f"and {len(exams) - NAMED} more in the JSON file")
     if len(names) <= 2:
@@ -126,7 +129,16 @@ def _listing(things: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _leakage(findings: Sequence[Mapping[str, Any]]) -> str:
-    return _listing(findings) if findings else '<p class="faint">None found.</p>'
+    if not findings:
+        return '<p class="faint">None found.</p>'
+    short = [
+        {k: _short(v) if k == "exams" else v for k, v in finding.items()} for finding in findings
+    ]
+    return _listing(short)
+
+
+def _short(keys: Sequence[str]) -> str:
+    return ", ".join(str(key)[:_KEY_LETTERS] for key in keys)
 
 
 def _split_table(splits: Mapping[str, Mapping[str, int]]) -> str:
@@ -140,14 +152,14 @@ def _split_table(splits: Mapping[str, Mapping[str, int]]) -> str:
 def _deidentification(removed: Mapping[str, Mapping[str, int]]) -> str:
     parts = []
     for title, counts in removed.items():
-        rows: list[list[Any]] = [[_text(name), n] for name, n in counts.items()]
-        body = _table(["", "exams"], rows) if rows else _nothing()
-        parts.append(f"<div><h3>{_text(title)}</h3>{body}</div>")
+        items = "".join(f"<li>{_text(name)}: {n}</li>" for name, n in counts.items())
+        body = f'<ul class="c">{items}</ul>' if items else _nothing()
+        parts.append(f"<h3>{_text(title)} (in how many exams)</h3>{body}")
     lead = (
         "<p>Exam and patient ids are salted hashes; file names, paths and DICOM values are not "
         "carried. Counted below is what was found and left out, never its content.</p>"
     )
-    return f'{lead}<div class="grid">{"".join(parts)}</div>'
+    return lead + "".join(parts)
 
 
 def _pairs(settings: Mapping[str, Any]) -> str:
@@ -160,7 +172,8 @@ def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     rows = list(rows)
     numeric = [all(isinstance(row[i], int) for row in rows) for i in range(len(head))]
     kind = [' class="n"' if number else "" for number in numeric]
-    lines = ["<tr>" + "".join(f"<th{k}>{_text(h)}</th>" for h, k in zip(head, kind, strict=True))]
+    heads = "".join(f"<th{k}>{_text(h)}</th>" for h, k in zip(head, kind, strict=True))
+    lines = [f"<tr>{heads}"] if any(head) else []
     lines += [
         "<tr>" + "".join(f"<td{k}>{cell}</td>" for cell, k in zip(row, kind, strict=True))
         for row in rows
