@@ -53,7 +53,7 @@ def match(rows: Sequence[ExamRow], root: Path, skip: Collection[Path] = ()) -> M
     """Finds the exam of every row, and the exams that no row has.
 
     Args:
-      rows: usable rows of the table.
+      rows: usable rows of the table, each of another line.
       root: the exam folder.
       skip: files or folders in it that are no exams, such as the table or the dataset.
 

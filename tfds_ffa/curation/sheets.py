@@ -8,6 +8,7 @@ import csv
 import datetime
 import functools
 import io
+import itertools
 import json
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -227,10 +228,13 @@ def _entries_of_document(text: str) -> Iterator[tuple[int, Any]]:
         values = dict(_members(text, at))
     elif isinstance(document, dict) and not all(isinstance(v[1], dict) for v in values.values()):
         values = {None: (at, document)}
-    line, seen = 1, 0
-    for key, (start, value) in values.items():
-        line += text.count("\n", seen, start)
-        seen = start
+    starts = [start for start, _ in values.values()]
+    lines = [1 + text.count("\n", 0, starts[0])] if starts else []
+    for before, start in itertools.pairwise(starts):
+        lines.append(lines[-1] + text.count("\n", before, start))
+    if len(set(lines)) < len(lines):  # written without line breaks: rows go by their number
+        lines = list(range(1, len(lines) + 1))
+    for line, (key, (_, value)) in zip(lines, values.items(), strict=True):
         if isinstance(key, str) and isinstance(value, dict):
             value = {"exam_id": key, **value}
         yield line, value

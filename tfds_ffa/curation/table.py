@@ -27,7 +27,8 @@ class ExamRow:
     """One row of the table.
 
     Attributes:
-      line: its first line in the file, from 1.
+      line: its first line in the file, from 1; unique. In JSON with several objects on a line, the
+        number of the object.
       exam_id: name of the exam's file or folder; the path where the table has no exam ids.
       patient_id: None where the table has none.
       eye: "right", "left", "both" or None.
