@@ -113,7 +113,7 @@ def features(size: int, num_frames: int) -> dict[str, Any]:
     }
 
 
-class ExamBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):
+class ExamBuilder(tfds.core.ShardBasedBuilder, skip_registration=True):  # type: ignore[call-arg]
     """Writes the exams of a plan."""
 
     VERSION = tfds.core.Version("1.0.0")

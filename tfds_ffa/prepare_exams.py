@@ -7,6 +7,7 @@ complete unless it is asked to stay.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -39,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """
     build = Build(args)
     if writing.is_ready(build.target, build.metadata, args.overwrite):
+        build.check_report()
+        build.tidy()  # where the last run was killed before it could
         sys.stdout.write(f"{build.target} is complete already.\n")
         return 0
     try:
@@ -146,10 +149,7 @@ class Build:
             beam_runner=self.runner and self.runner.name,
             beam_options=self.runner and self.runner.pipeline_options(),
         )
-        if self.args.keep_staging:
-            ledger.Ledger(self.staging).remove_others(self.digests)
-        else:
-            shutil.rmtree(self.staging)
+        self.tidy()
 
     def check_space(self) -> None:
         """Raises ValueError where the disk cannot hold the exams that are still to be processed."""
@@ -179,6 +179,24 @@ class Build:
             f"{self.reports / build_report.HTML_NAME} shows what was kept, and why others not\n"
         )
 
+    def check_report(self) -> None:
+        """Holds a dataset that was finished without --strict to it, by its build report.
+
+        Raises:
+          ValueError: something was left out or noticed.
+        """
+        path = self.reports / build_report.JSON_NAME
+        if not (self.args.strict and path.exists()):
+            return
+        report = json.loads(path.read_text(encoding="utf-8"))
+        left = report["inputs"] - report["counts"][ledger.KEPT]
+        noticed = sum(bool(exam.get("remarks")) for exam in report["exams"])
+        if left or noticed or report["problems"]:
+            raise ValueError(
+                f"--strict: {self.target} was built without it. {left} inputs were left out and "
+                f"{noticed} have remarks; see {path}."
+            )
+
     def _metadata(self) -> dict[str, Any]:
         cleaning = dataclasses.asdict(self.options.cleaning)
         found = {
@@ -193,6 +211,17 @@ class Build:
             ),
         }
         return json.loads(json.dumps(found))  # as it will be read back
+
+    def tidy(self) -> None:
+        """Removes what is not needed any more. A folder of --staging may hold other builds too."""
+        book = ledger.Ledger(self.staging)
+        if self.args.staging is None:
+            book.remove_others(self.digests)
+        if not self.args.keep_staging:
+            book.remove(self.digests)
+        shutil.rmtree(self.staging / writing.DOWNLOADS, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.staging.rmdir()
 
     def _clip(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """A kept clip and its mask of original frames, for the report."""

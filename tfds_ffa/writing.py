@@ -15,6 +15,7 @@ from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
 
 RETRY = "Run the same command again to go on from there."
+DOWNLOADS = "downloads"  # folder that TFDS wants, and leaves empty
 SHARD_BYTES = 64 * 2**20  # raw video per shard; a shard is held in memory while it is written
 DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -64,7 +65,7 @@ def write_dataset(
     config = tfds.download.DownloadConfig(beam_runner=beam_runner, beam_options=beam_options)
     with contextlib.redirect_stdout(sys.stderr):  # TFDS prints; stdout is for the result
         builder.download_and_prepare(
-            download_dir=scratch / "downloads",
+            download_dir=scratch / DOWNLOADS,
             download_config=config,
             file_format="array_record",
         )

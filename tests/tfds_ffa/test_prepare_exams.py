@@ -80,6 +80,20 @@ def test_finished_exams_are_not_done_again(done, folder, capfd):
     assert not (folder / "data" / exams.NAME / ".staging").exists()
 
 
+def test_a_staging_folder_elsewhere_is_shared_and_left_as_it_was(done, folder, capfd):
+    there = folder / "staging"
+    there.mkdir()
+    (there / "notes.txt").write_text("of the user")
+    shutil.copytree(folder / "data" / exams.NAME / ".staging/exams", there / "exams")
+    assert exams.build(folder, "--staging", str(there), "--keep-staging") == 0
+    assert processed(capfd.readouterr().err) is None
+    assert exams.hashes(folder) == exams.hashes(done)
+    other = ("--data-dir", str(folder / "other"), "--vessel-filter", "off")
+    assert exams.build(folder, "--staging", str(there), *other) == 0
+    assert len(list(there.glob("exams/*/*.exam"))) == 4  # those of the first build
+    assert (there / "notes.txt").read_text() == "of the user"
+
+
 def test_a_changed_file_is_done_again_and_the_rest_is_not(done, folder, capfd):
     frame = folder / "hospital/exams/A02/2.jpg"
     cv2.imwrite(str(frame), np.clip(cv2.imread(str(frame), 0) * 1.5, 0, 255).astype(np.uint8))
@@ -187,9 +201,22 @@ def test_strict_stops_before_writing_and_says_what_it_found(folder, capsys):
     assert "--strict: empty_file 1, exam_without_row 1, row_without_exam 1" in said
     assert "build_report.html" in said and not exams.hashes(folder)
 
+    assert exams.build(folder) == 0
+    assert exams.build(folder, "--strict") == 2  # also where it is complete already
+    assert "3 inputs were left out" in capsys.readouterr().err
 
-def test_strict_passes_a_clean_archive(folder):
+
+def test_strict_passes_a_clean_archive(folder, capsys):
     assert exams.build(folder, "--strict") == 0
+    assert exams.build(folder, "--strict") == 0
+    assert "complete already" in capsys.readouterr().out
+
+
+def test_staging_left_by_a_kill_goes_with_the_next_run(done, tmp_path):
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    assert exams.build(tmp_path) == 0
+    assert not (tmp_path / "data" / exams.NAME / ".staging").exists()
+    assert exams.hashes(tmp_path) == exams.hashes(done)
 
 
 def test_a_wrong_side_is_set_aside(folder):

@@ -16,7 +16,6 @@ from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.video import fingerprint
 from tfds_ffa.curation import discover, laterality, leakage, report_text, splits
 from tfds_ffa.curation.deidentify import Hasher
 from tfds_ffa.curation.discover import Exam
@@ -246,7 +245,6 @@ def _leaks(outcomes: Mapping[str, Outcome], inputs: Inputs) -> list[dict[str, An
         np.array([outcomes[key].facts["fingerprint"] for key in kept], np.uint64),
         [inputs.patient_of[key] for key in kept],
         [inputs.split_of[key] for key in kept],
-        fingerprint.NEAR - 1,
     )
     return [
         {

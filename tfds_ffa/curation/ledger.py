@@ -11,6 +11,7 @@ options, the code), so another exam, option or version finds no file and is proc
 Files name exams by salted hashes only and hold no report.
 """
 
+import contextlib
 import hashlib
 import json
 import os
@@ -122,13 +123,20 @@ class Ledger:
         """Every finished file."""
         yield from sorted(self.folder.glob("??/*.exam"))
 
-    def remove_others(self, wanted: Mapping[str, str]) -> int:
+    def remove(self, wanted: Mapping[str, str]) -> None:
+        """Removes the outcomes in {key: digest}, and folders that are empty then."""
+        for key, digest in wanted.items():
+            self.path(key, digest).unlink(missing_ok=True)
+        for folder in (*self.folder.glob("??"), self.folder):
+            with contextlib.suppress(OSError):  # another build's exams are in it
+                folder.rmdir()
+
+    def remove_others(self, wanted: Mapping[str, str]) -> None:
         """Removes outcomes of other exams, options or versions, and half-written files."""
         keep = {self.path(key, digest) for key, digest in wanted.items()}
         others = [path for path in self.files() if path not in keep]
         for path in (*others, *self.folder.glob("??/*.tmp")):
             path.unlink(missing_ok=True)
-        return len(others)
 
 
 def count(outcomes: Iterable[Outcome]) -> dict[str, int]:

@@ -37,8 +37,18 @@ def test_another_digest_is_another_outcome(tmp_path):
     assert book.read(KEY, "f" * 16) is None
     book.write(Outcome(KEY, "dropped", "truncated"), "f" * 16)
     assert book.read(KEY, DIGEST).status == "kept"
-    assert book.remove_others({KEY: "f" * 16}) == 1
+    book.remove_others({KEY: "f" * 16})
     assert book.read(KEY, DIGEST) is None and book.read(KEY, "f" * 16).reason == "truncated"
+
+
+def test_removing_leaves_what_others_have_put_there(tmp_path):
+    book = Ledger(tmp_path)
+    for digest in (DIGEST, "f" * 16):
+        book.write(kept(), digest)
+    book.remove({KEY: DIGEST})
+    assert [path.name for path in book.files()] == [f"{KEY}-{'f' * 16}.exam"]
+    book.remove({KEY: "f" * 16})
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("place", [0, 30, 200, -1])
