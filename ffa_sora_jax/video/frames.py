@@ -5,7 +5,7 @@ guard that tells angiograms from the rest is polarity: the dye makes vessels bri
 lies beside them, every other light makes them darker. Figures: `docs/video.md`.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -21,6 +21,7 @@ SHRUNK_PX = 384  # shorter side from which a frame is sharper and less noisy tha
 SHARP_PX = 192  # shorter side from which sharpness can be judged
 BLACK_MEAN = 8.0  # grey levels: mean of the field below which nothing is to be seen
 COLOUR_SPREAD = 12.0  # grey levels between the channels, median over the field
+RED = 1.2  # red beside the other channels, as in every photograph of a fundus
 TINT = 0.05  # spread of the ratio of two channels below which a picture is tinted grey
 SATURATED = 250  # grey level
 MAX_SATURATED = 0.08  # share of the field
@@ -29,7 +30,7 @@ DYE = 0.005  # vessel-area ratio of a frame that shows dye
 NO_DYE = 0.02  # vessel-area ratio up to which polarity decides
 POLARITY = 0.45  # share of bright among all lines, below which the vessels are dark
 BRIGHT_FIELD = 60.0  # grey levels: without bright vessels only other light is as bright
-RED_FREE_LINES = 0.004  # share of dark lines: infrared shows vessels faintly, red-free clearly
+RED_FREE_DEPTH = 0.25  # contrast of the darkest 2 %: infrared shows vessels faintly
 BLINK_LEVEL = 0.5  # of the usual mean grey
 BLINK_FIELD = 0.7  # of the usual field
 SHARP = 0.35  # sharpness of a frame blurred by a sigma of about 1 % of its width
@@ -47,6 +48,7 @@ class Look:
       mean: grey levels, over the field (over the frame where there is none).
       saturated: share of the field at 250 or above.
       bars: bright and dark lines; bright is the vessel-area ratio.
+      depth: contrast of the darkest 2 % of the field against what lies around them, >= 0.
       sharpness: see `sharpness`; 0 without a field.
     """
 
@@ -56,6 +58,7 @@ class Look:
     mean: float
     saturated: float
     bars: quality.BarShares
+    depth: float
     sharpness: float
 
 
@@ -87,7 +90,7 @@ class FrameJudge:
             self._last = grey
         if kind == "ffa" and look.bars.bright >= DYE and field is not None:
             self._remember(look, field)
-        return Look(kind, *[getattr(look, name) for name in _MEASURES])
+        return replace(look, kind=kind)
 
     def _name(self, look: Look, small: np.ndarray, shape: tuple[int, ...]) -> str:
         """The first that fits; later tests take it for granted that earlier ones failed."""
@@ -103,7 +106,7 @@ class FrameJudge:
             return "blink"
         if min(shape) >= SHARP_PX and self._is_blurred(look):
             return "blurred"
-        return other_light(look.mean, look.bars) or "ffa"
+        return other_light(look.mean, look.bars, look.depth) or "ffa"
 
     def _is_blink(self, look: Look) -> bool:
         if not self._dye_seen or look.bars.bright >= DYE or look.field is None:
@@ -123,10 +126,7 @@ class FrameJudge:
         self._dye_seen = True
 
 
-_MEASURES = ("grey", "field", "mean", "saturated", "bars", "sharpness")
-
-
-def other_light(mean: float, bars: quality.BarShares) -> str | None:
+def other_light(mean: float, bars: quality.BarShares, depth: float) -> str | None:
     """ "infrared" or "red_free" (autofluorescence counts as such) if the vessels are not dyed.
 
     A frame with bright vessels is an angiogram. Without them it is one only if it is dim, as
@@ -138,7 +138,7 @@ def other_light(mean: float, bars: quality.BarShares) -> str | None:
         return None
     if mean < BRIGHT_FIELD:
         return None
-    return "red_free" if bars.dark > RED_FREE_LINES else "infrared"
+    return "red_free" if depth > RED_FREE_DEPTH else "infrared"
 
 
 def is_colour(image: np.ndarray, field: np.ndarray) -> bool:
@@ -149,6 +149,9 @@ def is_colour(image: np.ndarray, field: np.ndarray) -> bool:
     spread = pixels.max(axis=1).astype(np.float32) - pixels.min(axis=1)
     if np.median(spread) <= COLOUR_SPREAD:
         return False
+    red, green, blue = (float(level) for level in pixels.mean(axis=0))
+    if red > RED * max(green, blue):
+        return True
     soft = cv2.blur(image, (9, 9))[field > 0].astype(np.float32) + 1
     order = np.argsort(soft.mean(axis=0))
     ratio = soft[:, order[1]] / soft[:, order[2]]
@@ -189,6 +192,7 @@ def _measured(
     grey: np.ndarray, field: np.ndarray, inside: np.ndarray, hysteresis: tuple[float, float]
 ) -> Look:
     values = grey[inside > 0]
+    contrast = quality.weber(grey, inside)
     return Look(
         "ffa",
         grey,
@@ -196,13 +200,14 @@ def _measured(
         mean=float(values.mean()),
         saturated=float(np.mean(values >= SATURATED)),
         bars=quality.bar_shares(grey, field, hysteresis),
-        sharpness=sharpness(quality.weber(grey, inside), inside),
+        depth=float(-np.percentile(contrast[inside > 0], 2)),
+        sharpness=sharpness(contrast, inside),
     )
 
 
 def _unlit(grey: np.ndarray) -> Look:
     mean, saturated = float(grey.mean()), float(np.mean(grey >= SATURATED))
-    return Look("black", grey, None, mean, saturated, quality.BarShares(0.0, 0.0), 0.0)
+    return Look("black", grey, None, mean, saturated, quality.BarShares(0.0, 0.0), 0.0, 0.0)
 
 
 def _difference(a: np.ndarray, b: np.ndarray) -> float:

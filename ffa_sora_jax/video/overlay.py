@@ -8,7 +8,7 @@ import numpy as np
 from ffa_sora_jax.video import field as fields
 
 OVERLAY_PX = 768  # side at which text is sought; larger frames are shrunk to it
-STEP = 50  # grey levels between the strokes of a letter and what lies around it
+STEPS = (50, 100, 150)  # grey levels from what lies around a letter to its strokes, at least
 MIN_LETTERS = 4  # in one line, if they stay over the whole exam
 MIN_LETTERS_ONCE = 5  # in one line of a single frame
 _HEIGHT = (6, 48)  # px of a letter
@@ -63,13 +63,17 @@ class OverlayDetector:
 
 def has_text(image: np.ndarray, field: np.ndarray, min_letters: int = MIN_LETTERS) -> bool:
     """Whether bright letters stand in a row inside the field of an (h, w) uint8 picture."""
-    return _longest_line(_letters(image, field)) >= min_letters
+    return longest_row(image, field) >= min_letters
 
 
-def _letters(image: np.ndarray, field: np.ndarray) -> np.ndarray:
+def longest_row(image: np.ndarray, field: np.ndarray) -> int:
+    """The most letters in one row; high steps part letters from the vessels that they touch."""
+    strokes = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, np.ones((15, 15), np.uint8)) * field
+    return max(_longest_line(_letters((strokes > step).astype(np.uint8))) for step in STEPS)
+
+
+def _letters(strokes: np.ndarray) -> np.ndarray:
     """(n, 4) x, y, width, height of everything that might be a letter, from left to right."""
-    around = cv2.morphologyEx(image, cv2.MORPH_OPEN, np.ones((15, 15), np.uint8))
-    strokes = ((cv2.subtract(image, around) > STEP) & (field > 0)).astype(np.uint8)
     _, _, stats, _ = cv2.connectedComponentsWithStats(strokes, connectivity=8)
     x, y, width, height, area = stats[1:].T
     fill = area / (width * height)

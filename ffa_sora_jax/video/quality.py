@@ -78,7 +78,7 @@ def bar_shares(
         return BarShares(0.0, 0.0)
     bright, dark = _bars(weber(grey, inside), size)
     area = np.count_nonzero(inside)
-    shares = (_hysteresis(b * inside, size, hysteresis) / area for b in (bright, dark))
+    shares = (float(_hysteresis(b * inside, size, hysteresis) / area) for b in (bright, dark))
     return BarShares(*shares)
 
 
