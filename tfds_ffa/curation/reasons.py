@@ -149,6 +149,12 @@ _ROWS = (
         "Give all rows of a patient the same split.",
     ),
     (
+        "report_overlap",
+        "noted",
+        "The split column puts rows with one report and no patient id into different splits.",
+        "Add patient ids if it may be one patient.",
+    ),
+    (
         "eye_conflict",
         "quarantined",
         "Table, DICOM file and report name different eyes.",

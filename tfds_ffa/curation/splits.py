@@ -7,7 +7,7 @@ hash of their report, because the clips of one report are of one patient.
 
 import re
 import unicodedata
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ class Splits:
     Attributes:
       of_line: line -> split.
       group_of_line: line -> salted hash of the patient, or of the report where there is none.
-      problems: one for each row that got no split.
+      problems: one for each row that got no split, and remarks on others.
     """
 
     of_line: Mapping[int, str]
@@ -90,15 +90,20 @@ def split_rows(
       ValueError: a disease to hold out that no row has.
     """
     groups = {row.line: group_of(row, hasher) for row in rows}
-    wishes: dict[str, set[str]] = defaultdict(set)
+    wishes = _wishes(rows, groups)
+    problems = []
     for row in rows:
-        if row.split:
-            wishes[groups[row.line]].add(row.split)
+        if len(wishes[groups[row.line]]) > 1 and row.patient_id is None:
+            # One wording in two splits is no proof of one patient: "normal" is said of many.
+            problems.append(Problem.at("report_overlap", row.where))
+            split = row.split or min(wishes[groups[row.line]])
+            groups[row.line] = hasher.hashed("report in split", groups[row.line] + split)
+    wishes = _wishes(rows, groups)
     clashes = {group for group, names in wishes.items() if len(names) > 1}
-    explicit = {group: min(names) for group, names in wishes.items() if group not in clashes}
+    explicit = {group: min(names) for group, names in wishes.items() if len(names) == 1}
     unseen = _unseen_groups(rows, groups, unseen_diseases)
     of_group = assign(set(groups.values()) - clashes, hasher, ratios, explicit, unseen)
-    of_line, problems = {}, []
+    of_line = {}
     for row in rows:
         group = groups[row.line]
         if group in clashes:
@@ -120,9 +125,19 @@ def has_disease(row: ExamRow, name: str) -> bool:
 
     Words must be whole in English; a longer diagnosis that contains the name counts too.
     """
-    text, wanted = _plain(row.diagnosis or row.report), _plain(name)
-    edges = [r"\b" if re.match(r"[a-z0-9]", wanted[i]) else "" for i in (0, -1)]
-    return re.search(edges[0] + re.escape(wanted) + edges[1], text) is not None
+    text, wanted = _plain(row.diagnosis or row.report), _plain(name).strip()
+    # Not \b: a Chinese character beside the name is a letter, but no part of it.
+    whole = rf"(?<![a-z0-9]){re.escape(wanted)}(?![a-z0-9])"
+    return re.search(whole if wanted.isascii() else re.escape(wanted), text) is not None
+
+
+def _wishes(rows: Sequence[ExamRow], groups: Mapping[int, str]) -> dict[str, set[str]]:
+    """Group -> splits that the table names for it."""
+    wishes: dict[str, set[str]] = {group: set() for group in groups.values()}
+    for row in rows:
+        if row.split:
+            wishes[groups[row.line]].add(row.split)
+    return wishes
 
 
 def _unseen_groups(

@@ -78,6 +78,19 @@ def test_a_patient_with_two_explicit_splits_is_refused():
     ]
 
 
+def test_without_patients_every_row_keeps_its_explicit_split():
+    rows = [
+        row(2, report="Normal", split="train"), row(3, report="normal", split="test"),
+        row(4, report="normal "), row(5, report="other", split="test"), row(6, report="other"),
+    ]  # fmt: skip
+    found = split_rows(rows, HASHER)
+    assert found.of_line == {2: "train", 3: "test", 4: "test", 5: "test", 6: "test"}
+    assert len({found.group_of_line[i] for i in (2, 3, 4)}) == 2
+    assert {(p.reason, p.where) for p in found.problems} == {
+        ("report_overlap", f"line {i}") for i in (2, 3, 4)
+    }
+
+
 def test_reports_group_rows_without_patient_whatever_their_case_and_blanks():
     rows = [row(2, report="Late  leakage\n"), row(3, report="late leakage"), row(4, report="other")]
     groups = [group_of(r, HASHER) for r in rows]
@@ -101,11 +114,12 @@ def test_unseen_diseases_take_the_whole_patient():
         row(5, "C", report="Suspected central-serous chorioretinopathy."),
         row(6, "D", diagnosis="中心性浆液性脉络膜视网膜病变"),
         row(7, "E", diagnosis="BRVO with macular oedema"),
+        row(8, "F", diagnosis="右眼PCV可能"),
     ]
-    names = ["central serous chorioretinopathy", "中心性浆液性脉络膜视网膜病变"]
+    names = ["Central Serous  chorioretinopathy ", "中心性浆液性脉络膜视网膜病变", "pcv"]
     found = split_rows(rows, HASHER, unseen_diseases=names)
-    assert {i for i, split in found.of_line.items() if split == "unseen"} == {2, 3, 5, 6}
-    assert found.table()["unseen"] == {"exams": 4, "groups": 3}
+    assert {i for i, split in found.of_line.items() if split == "unseen"} == {2, 3, 5, 6, 8}
+    assert found.table()["unseen"] == {"exams": 5, "groups": 4}
     with pytest.raises(ValueError, match="No row has the disease 'RVO'"):
         split_rows(rows, HASHER, unseen_diseases=["RVO"])  # words are whole: BRVO is not meant
     with pytest.raises(ValueError, match="empty"):
