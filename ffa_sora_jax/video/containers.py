@@ -235,9 +235,7 @@ def open_animation(path: Path, name: str, limits: Limits) -> Source:
     Raises:
       ReadError: cut off, damaged, or beyond the limits.
     """
-    walk = {"gif": _gif_durations, "webp": _webp_durations, "png": _apng_durations}[name]
-    with images.open_file(path) as file:
-        durations = np.array(list(walk(file)), np.float64)  # ms
+    durations = np.array(read_durations(path, name), np.float64)
     limits.check_count(len(durations))
     known = bool(len(durations)) and bool((durations > 0).all())
     starts = np.concatenate([[0.0], np.cumsum(durations)[:-1]]) / 1000 if known else None
@@ -260,14 +258,16 @@ def open_animation(path: Path, name: str, limits: Limits) -> Source:
     )
 
 
+def read_durations(path: Path, name: str) -> list[float]:
+    """Milliseconds of each frame of a GIF, WebP or PNG; 0 where the file gives none."""
+    walk = {"gif": _gif_durations, "webp": _webp_durations, "png": _apng_durations}[name]
+    with images.open_file(path) as file:
+        return list(walk(file))
+
+
 def is_animated(path: Path, name: str) -> bool:
     """Whether a GIF, WebP or PNG holds more than one frame."""
-    with images.open_file(path) as file:
-        head = file.read(images.HEAD_BYTES)
-        if name == "gif":
-            durations = list(_gif_durations(file))
-            return len(durations) > 1
-    return b"ANIM" in head if name == "webp" else b"acTL" in head
+    return len(read_durations(path, name)) > 1
 
 
 def _gif_durations(file: BinaryIO) -> Iterator[float]:
@@ -316,6 +316,8 @@ def _webp_durations(file: BinaryIO) -> Iterator[float]:
         head = _exactly(file, 8)
         if head[:4] == b"ANMF":
             yield int.from_bytes(_exactly(file, 16)[12:15], "little")
+        elif head[:4] in (b"VP8 ", b"VP8L"):  # a still picture
+            yield 0
         size = int.from_bytes(head[4:], "little")
         place += 8 + size + size % 2
 

@@ -23,8 +23,12 @@ import cv2
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from ffa_sora_jax.video import containers, images
+from ffa_sora_jax.video.exam import Limits, ReadError, guarded
+
 NOTICE = "SYNTHETIC: made by a computer, shows no patient. Not for diagnosis."
 CODECS = {".mp4": ("h264", "mp4v"), ".webp": ("webp",), ".gif": ("gif",), "": ("png",)}
+_ANY_SIZE = Limits(min_side_px=1)
 _NOTE_BOX = bytes.fromhex("6666612d736f72612d6a61782d6e6f74")  # type of our mp4 "uuid" box
 _XMP = (
     '<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF '
@@ -96,11 +100,9 @@ def load_video(path: str | Path, *, gray: bool = True) -> tuple[np.ndarray, floa
     try:
         if path.is_dir():
             frames, fps = _read_png(path)
-        elif path.suffix.lower() in (".gif", ".webp"):
-            frames, fps = _read_pillow(path)
         else:
-            frames, fps = _read_cv2(path)
-    except (OSError, EOFError) as error:
+            frames, fps = guarded(lambda: _read_file(path), "The file")
+    except (OSError, EOFError, ReadError) as error:
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     if not frames:
         raise ValueError(f"{path} holds no frame that can be read.")
@@ -271,31 +273,31 @@ _WRITERS: dict[str, Callable[[Path, np.ndarray, float, str], None]] = {
 # --- Readers: RGB frames and fps ---
 
 
-def _read_cv2(path: Path) -> tuple[list[np.ndarray], float]:
-    capture = cv2.VideoCapture(str(path))
-    frames = []
-    while True:
-        good, frame = capture.read()
-        if not good:
-            break
-        frames.append(cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
-    fps = capture.get(cv2.CAP_PROP_FPS) or 1.0
-    capture.release()
-    return frames, fps
+def _read_file(path: Path) -> tuple[list[np.ndarray], float]:
+    name = images.sniff(path)
+    if name in images.VIDEOS:
+        source = containers.open_video(path, name, _ANY_SIZE)
+        return [_as_rgb(frame) for frame in source.frames()], source.fps or 1.0
+    if name in ("gif", "webp"):
+        return _read_animation(path, name)
+    raise ReadError("unknown_format", "The file is neither a video nor a GIF or WebP.")
 
 
-def _read_pillow(path: Path) -> tuple[list[np.ndarray], float]:
+def _read_animation(path: Path, name: str) -> tuple[list[np.ndarray], float]:
     """GIF and WebP writers merge equal neighbours into one longer frame: take them apart again."""
     note = read_note(path)
-    frames, durations = [], []
-    with Image.open(path) as image:
-        for number in range(getattr(image, "n_frames", 1)):
-            image.seek(number)
-            frames.append(np.asarray(image.convert("RGB")))
-            durations.append(image.info.get("duration") or 100)
+    durations = [ms or 100 for ms in containers.read_durations(path, name)]
+    frames = containers.open_animation(path, name, _ANY_SIZE).frames()
     fps = note["fps"] if note else 1000 / min(durations)
     counts = [max(1, round(duration * fps / 1000)) for duration in durations]
-    return [frame for frame, count in zip(frames, counts, strict=True) for _ in range(count)], fps
+    pairs = zip(frames, counts, strict=True)
+    return [_as_rgb(frame) for frame, count in pairs for _ in range(count)], fps
+
+
+def _as_rgb(frame: np.ndarray) -> np.ndarray:
+    if frame.dtype == np.uint16:
+        frame = (frame >> 8).astype(np.uint8)
+    return frame if frame.ndim == 3 else np.repeat(frame[..., None], 3, axis=-1)
 
 
 def _read_png(folder: Path) -> tuple[list[np.ndarray], float]:

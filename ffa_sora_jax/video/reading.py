@@ -29,6 +29,7 @@ __all__ = ["ExamReader", "Limits", "ReadError", "natural_key", "open_exam"]
 DEFAULT_LIMITS = Limits()
 _CLUTTER = ("thumbs.db", "desktop.ini")  # and every name that begins with a dot
 _MAX_DEPTH = 8
+_MAY_MOVE = ("gif", "webp", "png")
 _WHAT_IS_READ = (
     "PNG, JPEG, TIFF, BMP, MP4, MOV, AVI, MKV, WebM, GIF, WebP and DICOM are read, and folders of "
     "frames or DICOM files."
@@ -91,7 +92,7 @@ def _open_file(path: Path, limits: Limits) -> Source:
         source = dicom.open_dicom([path], limits)
     elif name in images.VIDEOS:
         source = containers.open_video(path, name, limits)
-    elif name in ("gif", "webp", "png") and containers.is_animated(path, name):
+    elif name in _MAY_MOVE and containers.is_animated(path, name):
         source = containers.open_animation(path, name, limits)
     else:
         source = _open_frames([(path, name)], limits)
@@ -130,11 +131,15 @@ def _open_known(
     known: dict[Path, str], is_ordered: bool, eye: str | None, limits: Limits
 ) -> Source:
     counts = Counter("picture" if kind in images.PICTURES else kind for kind in known.values())
-    if len(counts) > 1 or any(counts[kind] > 1 for kind in images.VIDEOS):
+    several = len(known) > 1 and any(
+        kind in images.VIDEOS or (kind in _MAY_MOVE and containers.is_animated(path, kind))
+        for path, kind in known.items()
+    )
+    if several or len(counts) > 1:
         raise ReadError(
             "ambiguous_exam",
-            "The folder holds several videos, or frames beside DICOM files or a video: which of "
-            "them is the exam? Keep one.",
+            "The folder holds several videos or animations, or one beside frames, or frames beside "
+            "DICOM files: which of them is the exam? Keep one.",
         )
     if "dicom" in counts:
         return dicom.open_dicom(list(known), limits, is_ordered=is_ordered, eye=eye)
