@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -51,30 +51,39 @@ def start(arguments: Sequence[str]) -> subprocess.Popen[str]:
 
 
 def killed(
-    arguments: Sequence[str], data_dir: Path, after: int, delay_s: float, group: bool
-) -> str:
-    """Runs a build and kills it once `after` exams are finished, and `delay_s` later.
+    arguments: Sequence[str], reached: Callable[[], bool], delay_s: float, group: bool
+) -> bool:
+    """Runs a build and kills it `delay_s` after it has reached a point.
 
     Args:
       arguments: of the command line.
-      data_dir: the folder it writes into.
-      after: exams that must be finished first; 0 for a time after the start alone.
+      reached: whether it is there.
       delay_s: seconds to wait then.
       group: kill the workers with it, as a power cut does; else the parent alone.
 
     Returns:
-      "killed", or "complete" where the build was faster.
+      False where the build was faster.
     """
     process = start(arguments)
     until = time.monotonic() + LIMIT_S
-    while process.poll() is None and len(list(data_dir.rglob("*.exam"))) < after:
+    while process.poll() is None and not reached():
         assert time.monotonic() < until, "the build hangs"
-        time.sleep(0.01)
+        time.sleep(0.002)
     time.sleep(delay_s)
     if process.poll() is None:
         (os.killpg if group else os.kill)(process.pid, signal.SIGKILL)
     process.communicate()
-    return "killed" if process.returncode else "complete"
+    return process.returncode != 0
+
+
+def points(data_dir: Path, exams: int) -> dict[str, Callable[[], bool]]:
+    """Where a build may be killed: after so many exams, while it writes, when all is written."""
+    return {
+        "start": data_dir.exists,
+        f"{exams} exams": lambda: len(list(data_dir.rglob("*.exam"))) >= exams,
+        "writing": lambda: bool(list(data_dir.rglob("*incomplete*"))),
+        "in place": lambda: bool(list(data_dir.rglob("1.*/dataset_info.json"))),
+    }
 
 
 def finish(arguments: Sequence[str]) -> None:
@@ -84,37 +93,34 @@ def finish(arguments: Sequence[str]) -> None:
     assert process.returncode == 0, output
 
 
-def rounds(
-    corpus: hospital.Corpus, scratch: Path, wanted: dict[str, bytes], count: int, seed: int
-) -> list[str]:
-    """Kills `count` builds, each up to three times in a row, and finishes them.
+def check(corpus: hospital.Corpus, data_dir: Path, wanted: dict[str, bytes], seed: int) -> str:
+    """Kills one build one to three times in a row and finishes it.
 
     Returns:
-      What happened in each round.
+      Where it was killed.
 
     Raises:
       AssertionError: bytes differ, or files were left over.
     """
     rng = np.random.default_rng(np.random.SeedSequence(seed))
-    notes = []
-    for number in range(count):
-        data_dir = scratch / f"round-{number}"
-        arguments = argv(corpus, data_dir, "--workers", "2")
-        note = []
-        for _ in range(int(rng.integers(1, 4))):
-            after, group = int(rng.integers(0, corpus.inputs)), bool(rng.integers(2))
-            delay_s = float(rng.uniform(0, 2.0))
-            done = killed(arguments, data_dir, after, delay_s, group)
-            note.append(f"{done} after {after} exams and {delay_s:.2f} s{' all' * group}")
-            if done == "complete":
-                break
-        finish(arguments)
-        found = tree(data_dir)
-        assert found.keys() == wanted.keys(), sorted(found.keys() ^ wanted.keys())
-        different = [name for name in wanted if found[name] != wanted[name]]
-        assert not different, different
-        notes.append(", ".join(note))
-    return notes
+    arguments, notes = argv(corpus, data_dir, "--workers", "2"), []
+    for _ in range(int(rng.integers(1, 4))):
+        choices = points(data_dir, exams=int(rng.integers(1, corpus.inputs)))
+        name = str(rng.choice(list(choices)))
+        delay_s, group = float(rng.choice([0, 0, 0.02, 0.2, 1.0])), bool(rng.integers(2))
+        if not killed(arguments, choices[name], delay_s, group):
+            break
+        notes.append(f"{name} + {delay_s:.2f} s{', with its workers' * group}")
+    finish(arguments)
+    compare(tree(data_dir), wanted)
+    return "; ".join(notes) or "never: it was faster"
+
+
+def compare(found: dict[str, bytes], wanted: dict[str, bytes]) -> None:
+    """Raises AssertionError where files or bytes differ."""
+    assert found.keys() == wanted.keys(), sorted(found.keys() ^ wanted.keys())
+    different = [name for name in wanted if found[name] != wanted[name]]
+    assert not different, different
 
 
 def main() -> int:
@@ -130,9 +136,9 @@ def main() -> int:
         whole = Path(folder) / "whole"
         finish(argv(corpus, whole))
         wanted = tree(whole)
-        for number in range(args.rounds):
-            notes = rounds(corpus, Path(folder) / str(number), wanted, 1, args.seed + number)
-            sys.stdout.write(f"round {number + 1}: {notes[0]}: same bytes\n")
+        for seed in range(args.seed, args.seed + args.rounds):
+            note = check(corpus, Path(folder) / f"seed-{seed}", wanted, seed)
+            sys.stdout.write(f"seed {seed}: killed at {note}: same bytes\n")
             sys.stdout.flush()
     return 0
 
