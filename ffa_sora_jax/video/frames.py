@@ -27,8 +27,9 @@ SATURATED = 250  # grey level
 MAX_SATURATED = 0.08  # share of the field
 SAME = 1.0  # grey levels: mean difference to an earlier frame below which it is a repeat
 DYE = 0.005  # vessel-area ratio of a frame that shows dye
-NO_DYE = 0.02  # vessel-area ratio up to which polarity decides
+NO_DYE = 0.02  # vessel-area ratio up to which a bright field tells against dye
 POLARITY = 0.45  # share of bright among all lines, below which the vessels are dark
+DARK_LINES = 0.03  # share of dark lines from which polarity alone decides
 BRIGHT_FIELD = 60.0  # grey levels: without bright vessels only other light is as bright
 RED_FREE_DEPTH = 0.25  # contrast of the darkest 2 %: infrared shows vessels faintly
 BLINK_LEVEL = 0.5  # of the usual mean grey
@@ -129,15 +130,20 @@ class FrameJudge:
 def other_light(mean: float, bars: quality.BarShares, depth: float) -> str | None:
     """ "infrared" or "red_free" (autofluorescence counts as such) if the vessels are not dyed.
 
-    A frame with bright vessels is an angiogram. Without them it is one only if it is dim, as
-    before the dye arrives: other light fills the whole field at once.
+    Where lines are many, polarity decides. Where they are few, a frame with some bright vessels
+    is an angiogram, and one without any only if it is dim, as before the dye arrives: other light
+    fills the whole field at once.
+
+    Args:
+      mean: grey levels over the field.
+      bars: shares of bright and dark lines.
+      depth: contrast of the darkest 2 % of the field.
     """
-    if bars.bright > NO_DYE:
-        return None
-    if bars.bright > DYE and bars.polarity >= POLARITY:
-        return None
-    if mean < BRIGHT_FIELD:
-        return None
+    dark_vessels = bars.polarity < POLARITY
+    if not (dark_vessels and bars.dark > DARK_LINES):
+        dyed = bars.bright > NO_DYE or (bars.bright > DYE and not dark_vessels)
+        if dyed or mean < BRIGHT_FIELD:
+            return None
     return "red_free" if depth > RED_FREE_DEPTH else "infrared"
 
 
