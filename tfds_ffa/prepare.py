@@ -79,6 +79,6 @@ def _running_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--staging", type=Path, help="folder of finished exams (default: beside the dataset)")
     add("--keep-staging", action="store_true", help="so that a later build redoes no exam")
-    add("--time-limit", type=float, default=900.0, help="seconds per exam (default: 900)")
+    add("--time-limit", type=float, default=1800.0, help="seconds per exam (default: 1800)")
     add("--beam-runner", help="run on Apache Beam, such as DirectRunner or DataflowRunner")
     add("--beam-options", nargs="+", default=[], metavar="NAME=VALUE", help="for the runner")

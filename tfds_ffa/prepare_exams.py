@@ -93,6 +93,9 @@ class Build:
         self.target = Path(self.builder().data_dir)
         self.staging = args.staging or self.target.parent / ".staging"
         self.reports = self.target.parent / "build_report"
+        for folder, option in ((self.target, "--data-dir"), (self.staging, "--staging")):
+            if folder.resolve().is_relative_to(root.resolve()):
+                raise ValueError(f"{option} lies in the folder of the exams; choose another one.")
 
     def builder(self, plan: exam_builder.Plan | None = None) -> Any:
         """The TFDS builder, with a plan when it is to write."""

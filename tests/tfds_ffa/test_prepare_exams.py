@@ -1,5 +1,6 @@
 """The verb on real exams: resuming after kills, bad exams, strictness, a full disk, refusals."""
 
+import argparse
 import errno
 import os
 import shutil
@@ -14,9 +15,10 @@ import pytest
 
 from ffa_sora_jax import cli
 from tests.tfds_ffa import exams
-from tfds_ffa import prepare_exams
+from tfds_ffa import exam_builder, prepare, prepare_exams
 from tfds_ffa.curation import stage
-from tfds_ffa.curation.ledger import Ledger
+from tfds_ffa.curation.ledger import Ledger, Outcome
+from tfds_ffa.curation.process import ExamTask
 
 
 @pytest.fixture(scope="module")
@@ -342,6 +344,40 @@ def test_a_finished_dataset_is_left_alone_and_another_one_refused(done, capsys):
 def test_bad_options_are_refused_in_words(fresh, capsys, more, message):
     assert cli.main(exams.argv(fresh, *more)) == 2
     assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--data-dir", "--staging"])
+def test_what_is_written_must_not_lie_among_the_exams(fresh, capsys, option):
+    inside = fresh / "hospital/exams/out"
+    assert exams.build(fresh, option, str(inside)) == 2
+    assert f"{option} lies in the folder of the exams" in capsys.readouterr().err
+    assert not inside.exists()
+
+
+def test_options_reach_what_they_are_for():
+    parser = argparse.ArgumentParser()
+    prepare.add_arguments(parser)
+    more = "--vessel-filter drop_frames --register --max-frames 40 --allow-burned-in-text"
+    args = parser.parse_args(["--dataset", "hospital_exams/128_f25", *more.split()])
+    options = prepare_exams._options(args, exam_builder.config("128_f25"))
+    cleaning = options.cleaning
+    assert (cleaning.size, cleaning.num_frames) == (128, 25)
+    assert (cleaning.vessel_filter, cleaning.register) == ("drop_frames", True)
+    assert options.limits.max_frames == 40 and options.allow_burned_in_text
+    plain = prepare_exams._options(
+        parser.parse_args(["--dataset", "hospital_exams/128"]), exam_builder.config("128")
+    )
+    assert (plain.cleaning.vessel_filter, plain.cleaning.register) == ("exclude_video", False)
+    assert not plain.allow_burned_in_text
+
+
+def test_facts_that_are_no_json_cost_one_exam(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        stage, "process_exam", lambda exam, _: Outcome(exam.key, "kept", facts={"x": float("nan")})
+    )
+    job = stage.Job(ExamTask("ab" * 16, tmp_path), None, "0" * 16, tmp_path)
+    assert stage.finish(job).reason == "internal_error"
+    assert "ValueError" in Ledger(tmp_path).read("ab" * 16, "0" * 16).facts["error"]
 
 
 def test_exams_table_and_salt_must_be_given(tmp_path, capsys):

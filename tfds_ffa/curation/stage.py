@@ -37,7 +37,11 @@ def finish(job: Job) -> Outcome:
       OSError: the ledger cannot be written, such as on a full disk.
     """
     outcome = process_exam(job.exam, job.options)
-    Ledger(job.staging).write(outcome, job.digest)
+    try:
+        Ledger(job.staging).write(outcome, job.digest)
+    except (TypeError, ValueError) as error:  # facts that are no JSON
+        outcome = left_out(job.exam.key, "internal_error", {"error": workers.where(error)})
+        Ledger(job.staging).write(outcome, job.digest)
     return dataclasses.replace(outcome, arrays={})
 
 
