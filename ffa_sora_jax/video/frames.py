@@ -30,7 +30,7 @@ DYE = 0.005  # vessel-area ratio of a frame that shows dye
 NO_DYE = 0.02  # vessel-area ratio up to which a bright field tells against dye
 POLARITY = 0.45  # share of bright among all lines, below which the vessels are dark
 DARK_LINES = 0.03  # share of dark lines from which polarity alone decides
-BRIGHT_FIELD = 60.0  # grey levels: without bright vessels only other light is as bright
+BRIGHT_FIELD = 60.0  # grey levels, mean of the field: angiograms without bright vessels are dimmer
 RED_FREE_DEPTH = 0.25  # contrast of the darkest 2 %: infrared shows vessels faintly
 BLINK_LEVEL = 0.5  # of the usual mean grey
 BLINK_FIELD = 0.7  # of the usual field
@@ -130,20 +130,21 @@ class FrameJudge:
 def other_light(mean: float, bars: quality.BarShares, depth: float) -> str | None:
     """ "infrared" or "red_free" (autofluorescence counts as such) if the vessels are not dyed.
 
-    Where lines are many, polarity decides. Where they are few, a frame with some bright vessels
-    is an angiogram, and one without any only if it is dim, as before the dye arrives: other light
-    fills the whole field at once.
+    A dim frame is an angiogram, before the dye or when only arteries are filled: other light fills
+    the whole field at once. In a bright one polarity decides where dark lines are many; where they
+    are few, some bright vessels make it an angiogram.
 
     Args:
       mean: grey levels over the field.
       bars: shares of bright and dark lines.
       depth: contrast of the darkest 2 % of the field.
     """
+    if mean < BRIGHT_FIELD:
+        return None
     dark_vessels = bars.polarity < POLARITY
-    if not (dark_vessels and bars.dark > DARK_LINES):
-        dyed = bars.bright > NO_DYE or (bars.bright > DYE and not dark_vessels)
-        if dyed or mean < BRIGHT_FIELD:
-            return None
+    dyed = bars.bright > (NO_DYE if dark_vessels else DYE)
+    if dyed and not (dark_vessels and bars.dark > DARK_LINES):
+        return None
     return "red_free" if depth > RED_FREE_DEPTH else "infrared"
 
 
