@@ -171,13 +171,18 @@ def split_sizes(folder: Path) -> dict[str, int]:
 
 
 def content_fingerprint(folder: Path) -> str:
-    """Short hash of version, clips per shard and bytes per split: another build, another hash."""
-    found = _description(folder)
+    """Short hash that differs from one build of a dataset to another.
+
+    Of version, clips per shard, bytes per split, and of the metadata, in which the builders of real
+    exams keep a hash of all that went in.
+    """
+    found, metadata = _description(folder), folder / "metadata.json"
     splits = [
         (split["name"], [int(n) for n in split["shardLengths"]], int(split.get("numBytes", 0)))
         for split in found["splits"]
     ]
-    text = json.dumps([found["version"], sorted(splits)])
+    made = json.loads(metadata.read_text("utf-8")) if metadata.exists() else {}
+    text = json.dumps([found["version"], sorted(splits), made], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

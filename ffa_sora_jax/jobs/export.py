@@ -24,6 +24,7 @@ from ffa_sora_jax.convert.pretrained import Pretrained
 from ffa_sora_jax.data import pipeline as data
 from ffa_sora_jax.data import prepared, transforms
 from ffa_sora_jax.data.config import DataConfig
+from ffa_sora_jax.data.text_cache import TextCache
 from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.diffusion.objective import Objective
 from ffa_sora_jax.pipelines.folder import SamplingConfig
@@ -118,6 +119,7 @@ def _export_t2v(
         )
     if task.text_encoder is None:
         encoder = pretrained.from_pretrained(args.text_encoder)
+        _check_encoder(encoder, task.text_dir)
     else:
         encoder = pretrained.create(T5_CLASS, task.text_encoder.cfg, model["text_encoder"])
     whole = TextToVideo(
@@ -130,6 +132,16 @@ def _export_t2v(
         sampling_config(config, task, _times(args.times_s, section)),
     )
     whole.save(args.output, dtype=args.dtype, step=step, dataset=section.name)
+
+
+def _check_encoder(encoder: Pretrained, text_dir: str) -> None:
+    """Raises ValueError where the run was trained on another encoder's embeddings."""
+    folder = Path(text_dir)
+    if folder.is_dir() and (made_by := TextCache.open(folder).encoder) != encoder.fingerprint:
+        raise ValueError(
+            f"The run was trained on embeddings of the text encoder {made_by} ({folder}); "
+            f"--text-encoder is {encoder.fingerprint}. Give the folder of the former."
+        )
 
 
 def _export_vae(
@@ -210,8 +222,9 @@ def _times(given: str | None, section: DataConfig) -> tuple[float, ...]:
         folder = prepared.dataset_folder(section.data_dir, section.name)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{error} Or give the frame times: --times-s 2,3,...") from error
-    stored = np.stack(
-        [info.times_s for info in prepared.Examples(folder, section.split)], dtype=float
-    )
+    known = [i.times_s for i in prepared.Examples(folder, section.split) if i.times_known]
+    if not known:
+        raise ValueError(f"No clip of {folder} has known frame times; give them: --times-s 2,3,...")
+    stored = np.stack(known, dtype=float)
     kept = transforms.pick_frames(stored.shape[1], section.num_frames)
     return tuple(float(t) for t in np.round(np.median(stored[:, kept], axis=0), 2))

@@ -131,7 +131,8 @@ class Evaluator:
         for index in range(count):
             real, made = references[index], samples[index]
             times = None if infos is None else infos[index].times_s
-            both = np.concatenate([sheet(real, times_s=times), sheet(made, times_s=times)])
+            pair = [sheet(real, times_s=times, mark="REFERENCE"), sheet(made, times_s=times)]
+            both = np.concatenate(pair)
             self._writer.write_images(step, {f"sheet/{index}": both})
             self._writer.write_videos(step, {f"video/{index}": np.concatenate([real, made], 2)})
 

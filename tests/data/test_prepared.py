@@ -87,6 +87,10 @@ def test_another_build_has_another_fingerprint(clinic_dir, tmp_path):
         path.write_text(json.dumps(found | change))
         same = prepared.content_fingerprint(tmp_path / "copy") == mark
         assert same == ("splits" in change)  # their order in the file means nothing
+    path.write_text(json.dumps(found))
+    (tmp_path / "copy" / "metadata.json").write_text('{"inputs": "others"}')
+    assert prepared.content_fingerprint(tmp_path / "copy") != mark
+    (tmp_path / "copy" / "metadata.json").unlink()
     found["splits"][0]["numBytes"] = str(int(found["splits"][0]["numBytes"]) + 1)
     path.write_text(json.dumps(found))
     assert prepared.content_fingerprint(tmp_path / "copy") != mark

@@ -10,10 +10,15 @@ from ffa_sora_jax import cli
 from ffa_sora_jax.common import tree
 from ffa_sora_jax.common.checkpoint import Checkpoints
 from ffa_sora_jax.convert.pretrained import from_pretrained, save_pretrained
+from ffa_sora_jax.data import prepared
+from ffa_sora_jax.data.config import DataConfig
+from ffa_sora_jax.data.text_cache import TextCache
+from ffa_sora_jax.jobs import export as export_job
 from ffa_sora_jax.pipelines import TextToVideo
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train import loop
+from tests.data import clinic
 from tests.pipelines.tiny import random_params, tiny_pipeline
 
 
@@ -84,6 +89,31 @@ def test_without_data_the_way_out_is_named(t2v_run, tmp_path, capsys):
     assert "--times-s" in capsys.readouterr().err
 
 
+def test_only_known_frame_times_are_averaged(clinic_dir):
+    folder = prepared.dataset_folder(clinic_dir, "hospital_exams/64")
+    infos = list(prepared.Examples(folder, "train"))
+    known = [info.times_s for info in infos if info.times_known]
+    assert len(known) < len(infos)
+    cfg = DataConfig(name="hospital_exams/64", data_dir=str(clinic_dir))
+    np.testing.assert_allclose(export_job._times(None, cfg), np.median(known, axis=0), atol=0.01)
+
+
+def test_data_without_frame_times_need_them_given(tmp_path):
+    clinic.prepare(tmp_path, "plain", counts={"train": 2}, keep=("video", "report"))
+    with pytest.raises(ValueError, match="--times-s"):
+        export_job._times(None, DataConfig(name="plain/64", data_dir=str(tmp_path)))
+
+
+def test_another_encoder_than_that_of_the_embeddings_is_refused(tmp_path):
+    encoder = tiny_pipeline().parts["text_encoder"]
+    for name in (encoder.fingerprint, "another"):
+        TextCache.create(tmp_path / name, name, "tokenizer", 8, "float32")
+    export_job._check_encoder(encoder, str(tmp_path / encoder.fingerprint))
+    export_job._check_encoder(encoder, str(tmp_path / "moved away"))
+    with pytest.raises(ValueError, match="embeddings of the text encoder another"):
+        export_job._check_encoder(encoder, str(tmp_path / "another"))
+
+
 def test_a_text_encoder_is_refused_where_one_was_trained(t2v_run, tmp_path, capsys):
     root, *_ = t2v_run
     assert export(root, "--output", tmp_path / "m", "--text-encoder", tmp_path) == 2
@@ -115,8 +145,6 @@ def test_a_vae_run_becomes_a_folder_with_measured_latents(tmp_path, data_dir):
 
 
 def _clip(config, number):
-    from ffa_sora_jax.data import prepared
-
     folder = prepared.dataset_folder(config["data"]["data_dir"], config["data"]["name"])
     record = prepared.read_split(folder, "train").records[number]
     return np.asarray(record["video"], np.float32)[None] / 127.5 - 1.0

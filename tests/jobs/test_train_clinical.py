@@ -1,4 +1,4 @@
-"""The trainers on clinical datasets, from the command line: only the name of the data changes."""
+"""The trainers on what the builders of real exams write: only the name of the data changes."""
 
 import json
 
@@ -16,11 +16,12 @@ from ffa_sora_jax.models.t5 import T5Config, T5Encoder
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train.writer import read_metrics
-from tests.data import clinic
 from tests.models.wfvae_golden import quick_compile
 from tests.pipelines.tiny import random_params
+from tests.tfds_ffa import exams
 
-FRAMES, LENGTH = 5, 64
+FRAMES, LENGTH = 5, 192
+HOSPITAL, FFA_IR = "hospital_exams/64_f5", "ffa_ir/64_f5"
 CONFIG = "configs/t2v_ffa_sora.py:runlocal"
 SMALL = (  # nothing about the data, only less to compile
     "--config.model.num_layers=1", "--config.model.sparse1d=false",
@@ -41,7 +42,7 @@ def quick():
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory):
-    """Two clinical datasets with latents and embeddings, by a small VAE and a small T5."""
+    """The dummy data of both builders, with latents and embeddings by a small VAE and T5."""
     folder = tmp_path_factory.mktemp("clinical")
     vae = WFVAEConfig(
         in_channels=1, latent_dim=8, base_channels=4, encoder_num_resblocks=1,
@@ -59,10 +60,11 @@ def prepared(tmp_path_factory):
     for name, class_name, bundle in models:
         model = Pretrained(class_name, bundle, random_params(bundle.abstract, 0))
         save_pretrained(model, folder / name)
-    for name in ("hospital_exams", "ffa_ir"):
-        counts = {"train": 8, "validation": 8, "test": 1}
-        clinic.prepare(folder, name, counts=counts, frames=FRAMES)
-        where = ["--dataset", f"{name}/64", "--data-dir", str(folder)]
+    exams.hospital(folder)
+    exams.ffa_ir(folder)
+    for source, name in (("hospital", HOSPITAL), ("ffa_ir", FFA_IR)):
+        assert exams.build(folder, source=source, dataset=name) == 0
+        where = ["--dataset", name, "--data-dir", str(folder / "data")]
         assert cli.main(["prepare", "latents", *where, "--vae", str(folder / "vae")]) == 0
         more = ["--text-encoder", str(folder / "t5"), "--length", str(LENGTH)]
         assert cli.main(["prepare", "text", *where, *more]) == 0
@@ -71,9 +73,9 @@ def prepared(tmp_path_factory):
 
 def overrides(folder, *more):
     return (
-        *SMALL, f"--config.data.data_dir={folder}", f"--config.vae.dir={folder / 'vae'}",
-        f"--config.data.latents={folder}/latents/{{name}}",
-        f"--config.data.text_embeddings={folder / 'text'}", *more,
+        *SMALL, f"--config.data.data_dir={folder / 'data'}", f"--config.vae.dir={folder / 'vae'}",
+        f"--config.data.latents={folder}/data/latents/{{name}}",
+        f"--config.data.text_embeddings={folder / 'data' / 'text'}", *more,
     )  # fmt: skip
 
 
@@ -83,7 +85,7 @@ def train(folder, workdir, *more):
 
 
 def test_text_to_video_trains_on_hospital_exams(prepared, tmp_path):
-    assert train(prepared, tmp_path, "--config.data.name=hospital_exams/64") == 0
+    assert train(prepared, tmp_path, f"--config.data.name={HOSPITAL}") == 0
     metrics = read_metrics(tmp_path)
     for name in ("train/loss", "eval/loss", "eval/psnr"):
         values = [line[name] for line in metrics if name in line]
@@ -94,27 +96,27 @@ def test_text_to_video_trains_on_hospital_exams(prepared, tmp_path):
 
 def test_other_datasets_and_mixtures_feed_the_same_program(prepared):
     """Batches of equal shapes and types: nothing is compiled or configured differently."""
-    pairs = "(('hospital_exams/64', 1.0), ('ffa_ir/64', 1.0))"
+    pairs = f"(('{HOSPITAL}', 1.0), ('{FFA_IR}', 1.0))"
     forms = set()
     for more in (
-        ["--config.data.name=hospital_exams/64"],
-        ["--config.data.name=ffa_ir/64"],
-        ["--config.data.name=ffa_ir/64", f"--config.data.mixture={pairs}"],
+        [f"--config.data.name={HOSPITAL}"],
+        [f"--config.data.name={FFA_IR}"],
+        [f"--config.data.name={FFA_IR}", f"--config.data.mixture={pairs}"],
     ):
         config = config_lib.load(CONFIG, overrides(prepared, *more))
         for source in train_job._open_data(config):
             clip = source.batch(0)
             forms.add(str(jax.tree.map(lambda x: (x.shape, x.dtype), clip.replace(video=None))))
     assert len(forms) == 1
-    assert [part.name for part in source.parts] == ["ffa_ir/64"]  # evaluation is of the name alone
+    assert [part.name for part in source.parts] == [FFA_IR]  # evaluation is of the name alone
 
 
 def test_latents_of_another_vae_stop_the_run_at_once(prepared, tmp_path, capsys):
-    key = prepared / "latents" / "hospital_exams" / "64" / "key.json"
+    key = prepared / "data" / "latents" / HOSPITAL / "key.json"
     before = key.read_text()
     key.write_text(json.dumps(json.loads(before) | {"vae": "of other weights"}))
     try:
-        assert train(prepared, tmp_path, "--config.data.name=hospital_exams/64") == 2
+        assert train(prepared, tmp_path, f"--config.data.name={HOSPITAL}") == 2
     finally:
         key.write_text(before)
     assert "was made by the VAE of other weights" in capsys.readouterr().err
@@ -122,7 +124,7 @@ def test_latents_of_another_vae_stop_the_run_at_once(prepared, tmp_path, capsys)
 
 def test_the_vae_trainer_reads_clinical_clips_without_their_reports(prepared, tmp_path):
     argv = [
-        "--config.data.name=hospital_exams/64", f"--config.data.data_dir={prepared}",
+        f"--config.data.name={HOSPITAL}", f"--config.data.data_dir={prepared / 'data'}",
         f"--config.data.num_frames={FRAMES}",
     ]  # fmt: skip
     config = config_lib.load("configs/vae_ffa.py:runlocal", argv)
