@@ -17,7 +17,10 @@ SIDECARS = {
     ".txt", ".csv", ".tsv", ".json", ".jsonl", ".xml", ".xlsx", ".xls", ".md", ".html", ".htm",
     ".pdf", ".doc", ".docx", ".db", ".ini", ".log", ".lnk", ".url", ".yaml", ".yml", ".salt",
 }  # fmt: skip
-SIDECAR_NAMES = {"thumbs.db", "desktop.ini", "dicomdir", "__macosx"}
+SIDECAR_NAMES = {"thumbs.db", "desktop.ini", "dicomdir"}
+SYSTEM_FOLDERS = {
+    "__macosx", "@eadir", "#recycle", "$recycle.bin", "system volume information", "lost+found",
+}  # fmt: skip
 # A folder of these is one exam, in contrast to a folder of videos.
 FRAMES = {".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".jp2", ".dcm", ".dicom", ".ima", ""}
 
@@ -86,10 +89,14 @@ def walk(root: Path, names: Collection[str], skip: Collection[Path] = ()) -> Tre
     return tree
 
 
-def is_sidecar(name: str) -> bool:
-    """Whether a file or folder of this name is none of the exams."""
-    lower = name.lower()
-    return name.startswith(".") or lower in SIDECAR_NAMES or suffix(lower) in SIDECARS
+def is_sidecar(entry: os.DirEntry[str]) -> bool:
+    """Whether a file or folder is passed over: hidden, of the system, or beside exams."""
+    lower = entry.name.lower()
+    if lower.startswith("."):
+        return True
+    if entry.is_dir():
+        return lower in SYSTEM_FOLDERS
+    return lower in SIDECAR_NAMES or suffix(lower) in SIDECARS
 
 
 def may_be_frame(name: str) -> bool:
@@ -101,7 +108,7 @@ def files_of(folder: Path) -> Iterator[Path]:
     """Files directly in a folder that may be exams or frames."""
     with os.scandir(folder) as entries:
         for entry in entries:
-            if not is_sidecar(entry.name) and not entry.is_dir():
+            if not entry.is_dir() and not is_sidecar(entry):
                 yield folder / entry.name
 
 
@@ -136,9 +143,9 @@ class _Walk:
 
     def _entry(self, folder: Folder, entry: os.DirEntry[str], above: frozenset[object]) -> None:
         path = folder.path / entry.name
-        if is_sidecar(entry.name) or path in self.skip:
-            return
         try:
+            if is_sidecar(entry) or path in self.skip:
+                return
             if entry.is_symlink() and not self._is_good_link(path, above):
                 return
             if entry.is_dir():

@@ -39,7 +39,7 @@ _NUMBERS = (
 )
 
 _IDENTIFIERS: tuple[tuple[str, str], ...] = (
-    ("email", r"[\w.+-]+@[\w-]+\.[A-Za-z]{2,}"),
+    ("email", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]+@[\w-]+\.[A-Za-z]{2,}"),
     ("address", rf"(?:(?i:{_FROM}address)|家庭住址|住址|地址){_COLON}[^\n.;。；]{{2,80}}"),
     ("name", rf"(?:{_PEOPLE})[ \t]*[:：为][ \t]*{_CHINESE_NAME}"),
     (

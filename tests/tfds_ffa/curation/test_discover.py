@@ -61,14 +61,16 @@ def test_exams_of_every_shape(make):
     root = make(
         "video.mp4", "frames/1.png", "frames/2.png", "deep/er/clip.avi", "own/own.mp4",
         "own2/own2/1.dcm", "batch/m1.dcm", "batch/m2.dcm", "1.2.840.10/1.2.840.10.5", "noext",
-        "notes.txt", ".hidden/1.png", "frames/Thumbs.db",
+        "notes.txt", ".hidden/1.png", "frames/Thumbs.db", "@eaDir/1.png", "folder.json/1.png",
     )  # fmt: skip
-    table = rows("video", "frames", "clip", "own", "own2", "m1", "1.2.840.10", "noext", "m2")
+    table = rows(
+        "video", "frames", "clip", "own", "own2", "m1", "1.2.840.10", "noext", "m2", "folder.json"
+    )  # fmt: skip
     matched = discover.match(table, root)
     assert found(matched, root) == {
         "video": "video.mp4", "frames": "frames", "clip": "deep/er/clip.avi", "own": "own",
         "own2": "own2", "m1": "batch/m1.dcm", "m2": "batch/m2.dcm", "1.2.840.10": "1.2.840.10",
-        "noext": "noext",
+        "noext": "noext", "folder.json": "folder.json",
     }  # fmt: skip
     assert not matched.problems
     check_accounts(matched, table)

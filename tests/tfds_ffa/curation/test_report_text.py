@@ -1,6 +1,10 @@
 """What may identify a patient is found and removed; what the report says survives."""
 
+import time
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ffa_sora_jax import phantom
 from tfds_ffa.curation.report_text import KINDS, clean, scan
@@ -114,3 +118,18 @@ def test_phantom_reports_hold_nothing_and_lose_nothing_but_numbers(index):
     assert set(cleaned.removed) <= {"numbering"}
     words = [word for word in report.split() if not word.strip(".").isdigit()]
     assert len(cleaned.text.split()) >= len(words) - 1
+
+
+@pytest.mark.parametrize("unit", ["黄斑", "12 ", "1-", "A b ", "a.", "姓名：", "Name: A ", "( "])
+def test_long_texts_take_no_quadratic_time(unit):
+    start = time.process_time()
+    clean(unit * 20_000, KINDS)
+    assert time.process_time() - start < 5
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.text(alphabet="aZ09 .:;-/\n姓名右眼年月日、。:1A@", max_size=60))
+def test_cleaning_twice_is_cleaning_once(text):
+    once = clean(text, ("identifiers", "dates")).text
+    assert not scan(once)
+    assert clean(once, ("identifiers", "dates")).text == once
