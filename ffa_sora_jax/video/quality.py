@@ -4,7 +4,9 @@ Source of the method and its constants: `docs/phantom.md`, section "Vessel area"
 `docs/video.md`.
 """
 
+import functools
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -19,6 +21,7 @@ HYSTERESIS = (0.40, 0.20)  # high, low, on the bar response
 SENSITIVE = (0.30, 0.15)  # for frames shrunk to 256 px: thin vessels are paler, noise is lower
 MIN_AREA = {256: 20, 512: 60}  # px
 MIN_EXTENT = {256: 12, 512: 25}  # px
+_BILINEAR = 0.12  # px^2 of blur that reading between pixels adds, taken off the first Gaussian
 _PAD = 12  # px around the picture, more than any bar reaches
 
 
@@ -118,23 +121,32 @@ def _bars(z: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """
     padded = cv2.copyMakeBorder(z, _PAD, _PAD, _PAD, _PAD, cv2.BORDER_CONSTANT, value=(0,))
     bright, dark = np.zeros_like(z), np.zeros_like(z)
-    for width, length in BARS[size]:
-        sigma = 0.7 * width
-        step = float(np.sqrt(0.4 * ((length / 4) ** 2 - sigma**2)))
-        dots = cv2.GaussianBlur(padded, (0, 0), float(np.sqrt(sigma**2 - _BILINEAR)))
-        for angle in np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS:
-            along = np.array([np.cos(angle), np.sin(angle)])
-            across = SIDE * width * np.array([-np.sin(angle), np.cos(angle)])
-            bar = cv2.filter2D(dots, -1, _line_kernel(step * along))
-            bar = cv2.filter2D(bar, -1, _line_kernel(2 * step * along))
-            left, right = _moved(bar, across), _moved(bar, -across)
-            bar = _moved(bar, np.zeros(2))
+    for sigma, lines in _plan(size):
+        dots = cv2.GaussianBlur(padded, (0, 0), sigma)
+        for near, far, to_left, to_right in lines:
+            bar = cv2.filter2D(cv2.filter2D(dots, -1, near), -1, far)
+            left, right = _moved(bar, *to_left), _moved(bar, *to_right)
+            bar = np.ascontiguousarray(bar[_PAD:-_PAD, _PAD:-_PAD])
             cv2.max(bright, cv2.subtract(bar, cv2.max(left, right)), dst=bright)
             cv2.max(dark, cv2.subtract(cv2.min(left, right), bar), dst=dark)
     return bright, dark
 
 
-_BILINEAR = 0.12  # px^2 of blur that reading between pixels adds, taken off the first Gaussian
+@functools.cache
+def _plan(size: int) -> list[tuple[float, list[Any]]]:
+    """Per width: sigma of the dots; per orientation two line kernels and two side steps."""
+    plan = []
+    for width, length in BARS[size]:
+        sigma = 0.7 * width
+        step = float(np.sqrt(0.4 * ((length / 4) ** 2 - sigma**2)))
+        lines = []
+        for angle in np.arange(ORIENTATIONS) * np.pi / ORIENTATIONS:
+            along = np.array([np.cos(angle), np.sin(angle)])
+            across = SIDE * width * np.array([-np.sin(angle), np.cos(angle)])
+            kernels = _line_kernel(step * along), _line_kernel(2 * step * along)
+            lines.append((*kernels, _corners(across), _corners(-across)))
+        plan.append((float(np.sqrt(sigma**2 - _BILINEAR)), lines))
+    return plan
 
 
 def _corners(shift: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -151,19 +163,18 @@ def _line_kernel(step: np.ndarray) -> np.ndarray:
     kernel[reach, reach] = 0.5
     for sign in (-1, 1):
         (x, y), weights = _corners(sign * step)
-        x, y = min(x, reach - 1), min(y, reach - 1)
         kernel[reach + y : reach + y + 2, reach + x : reach + x + 2] += weights / 4
     return kernel
 
 
-def _moved(padded: np.ndarray, shift: np.ndarray) -> np.ndarray:
-    """The picture without its padding, sampled `shift` = (x, y) px away."""
+def _moved(padded: np.ndarray, whole: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The picture without its padding, sampled a step away that `_corners` took apart."""
     size = padded.shape[0] - 2 * _PAD
-    (x, y), weights = _corners(shift)
-    part = padded[_PAD + y : _PAD + y + size + 1, _PAD + x : _PAD + x + size + 1]
-    if weights[0, 0] == 1:
-        return np.ascontiguousarray(part[:size, :size])
-    return np.ascontiguousarray(cv2.filter2D(part, -1, weights, anchor=(0, 0))[:size, :size])
+    x, y = _PAD + whole
+    part = padded[y : y + size + 1, x : x + size + 1]
+    if weights[0, 0] < 1:
+        part = cv2.filter2D(part, -1, weights, anchor=(0, 0))
+    return np.ascontiguousarray(part[:size, :size])
 
 
 def _hysteresis(bars: np.ndarray, size: int, hysteresis: tuple[float, float]) -> int:
