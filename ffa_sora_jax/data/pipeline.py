@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from absl import logging
 
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.data import mixture
@@ -95,6 +96,7 @@ class ClipSource:
         _check_alike(self.parts)
         if self._reports is not None and cfg.check_reports and not process[0]:
             for part in self.parts:
+                logging.info("Looking through the reports of %s", part.where)
                 self._reports.check(part.examples, part.where, mirrored=shuffle and cfg.flip)
 
     @property

@@ -20,10 +20,11 @@ _SIDE = re.compile(
     r"|[RL](?=\.? [Ee]yes?))(?![A-Za-z])"
     r"|(?<!左)右(?![左旋美])|(?<!右)左(?![右旋氧]|甲状腺|卡尼汀|炔诺|乙拉西坦)"
 )
-_HOUR = r"(?:1[0-2]|0?[1-9])(?::[0-5]\d)?"
+_CHINESE_HOURS = ("", *"一二三四五六七八九十", "十一", "十二")
+_HOUR = r"(?:(?:1[0-2]|0?[1-9])(?::[0-5]\d)?|十[一二]?|[一二三四五六七八九](?!十))"
 _BETWEEN = r"\s*(?:-|–|—|~|～|至|到|和|及|与|、|,|/|to|and|or)\s*"
 _CLOCK = re.compile(
-    rf"(?<![\d:.])({_HOUR}(?:{_BETWEEN}{_HOUR})*)"
+    rf"(?<![\d:.十])({_HOUR}(?:{_BETWEEN}{_HOUR})*)"
     r"(?=\s*(?:o['’]?\s?clock|点钟|點鐘|点位|点方位|点方向|:00 position))"
 )
 
@@ -78,7 +79,9 @@ def _turned(match: re.Match[str]) -> str:
 
 
 def _mirrored_hour(hour: str) -> str:
-    """ "2" -> "10", "12" -> "12", "3:30" -> "8:30"; a leading zero is not kept."""
+    """ "2" -> "10", "12" -> "12", "3:30" -> "8:30", "三" -> "九"; a leading zero is not kept."""
+    if hour in _CHINESE_HOURS:
+        return _CHINESE_HOURS[(12 - _CHINESE_HOURS.index(hour)) or 12]
     whole, colon, minutes = hour.partition(":")
     left = (12 * 60 - 60 * int(whole) - int(minutes or 0)) % 720
     return f"{left // 60 or 12}{colon}{left % 60:02d}" if colon else str(left // 60 or 12)
