@@ -10,6 +10,7 @@ from tests.corpus.case import Case, Write
 
 # DER: a sequence that begins with the object identifier of CMS enveloped data.
 ENVELOPE = bytes.fromhex("30820fb0 0609 2a864886f70d010703")
+OTHER_PHANTOM = 1000  # of a patient that no other exam is of
 LEFT = "exam_without_row"  # of a file whose own row points nowhere
 LONG = "a-very-long-name-" * 14  # 238 bytes
 
@@ -273,6 +274,8 @@ def _rows() -> list[Case]:
     both = ("patient_conflict", "patient_conflict")
     split = {"patient_id": "PX-0815-two", "split": "train"}
     splits = (split, {**split, "split": "test", "exam_id": "NX-4711-split"})
+    report = {"patient_id": "", "report": "Veins and arteries fill on time.", "split": "train"}
+    reports = (report, {**report, "split": "validation", "exam_id": "NX-4711-again"})
     path = {"path": "*"}
     return [
         Case("row without exam", None, "row_without_exam"),
@@ -285,6 +288,10 @@ def _rows() -> list[Case]:
         Case(
             "a patient in two splits", _twice_named, rows=splits,
             expected=("split_conflict", "split_conflict"),
+        ),
+        Case(
+            "one report in two splits, no patient", _two_eyes, rows=reports,
+            remarks=("report_overlap",), phantom=OTHER_PHANTOM + 1,
         ),
         Case(
             "two rows, one path", png, rows=(path, {**path, "exam_id": "NX-4711-path"}),
@@ -312,6 +319,11 @@ def _rows() -> list[Case]:
 def _twice_named(path: Path, phantom: int) -> None:
     good.folder(".png")(path, phantom)
     good.folder(".png")(path.with_name("NX-4711-split"), phantom)
+
+
+def _two_eyes(path: Path, phantom: int) -> None:
+    good.folder(".png")(path, phantom)
+    good.folder(".png")(path.with_name("NX-4711-again"), OTHER_PHANTOM)
 
 
 def _two_files(path: Path, phantom: int) -> None:

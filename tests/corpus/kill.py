@@ -80,10 +80,15 @@ def points(data_dir: Path, exams: int) -> dict[str, Callable[[], bool]]:
     """Where a build may be killed: after so many exams, while it writes, when all is written."""
     return {
         "start": data_dir.exists,
-        f"{exams} exams": lambda: len(list(data_dir.rglob("*.exam"))) >= exams,
-        "writing": lambda: bool(list(data_dir.rglob("*incomplete*"))),
-        "in place": lambda: bool(list(data_dir.rglob("1.*/dataset_info.json"))),
+        f"{exams} exams": lambda: sum(p.suffix == ".exam" for p in paths(data_dir)) >= exams,
+        "writing": lambda: any("incomplete" in p.name for p in paths(data_dir)),
+        "in place": lambda: any(p.parent.name == "1.0.0" for p in paths(data_dir)),
     }
+
+
+def paths(folder: Path) -> list[Path]:
+    """Files and folders below one in which somebody works: what vanishes meanwhile is left out."""
+    return [Path(at) / name for at, inner, files in os.walk(folder) for name in (*inner, *files)]
 
 
 def finish(arguments: Sequence[str]) -> None:
