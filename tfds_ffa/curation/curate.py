@@ -10,7 +10,7 @@ import dataclasses
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +75,7 @@ def gather(
     root: Path,
     hasher: Hasher,
     wishes: Wishes,
+    skip: Collection[Path] = (),
 ) -> Inputs:
     """Matches rows with exams and splits them.
 
@@ -84,12 +85,13 @@ def gather(
       root: folder of the exams.
       hasher: holder of the salt.
       wishes: what was asked.
+      skip: what may lie among the exams and is none, such as the dataset.
 
     Raises:
       FileNotFoundError: no such folder.
       ValueError: a disease to hold out that no row has.
     """
-    matched = discover.match(rows, root)
+    matched = discover.match(rows, root, skip)
     split = splits.split_rows(
         [exam.row for exam in matched.exams], hasher, unseen_diseases=wishes.unseen
     )

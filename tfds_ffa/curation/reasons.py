@@ -222,18 +222,16 @@ class Problem:
       reason: a code of `REASONS`.
       where: "line 12" of the table, or "entry 17" of the exam folder in natural order.
       what_to_do: advice; never a value of the table, a file name or an id.
-      fatal: whether it stops the build even without `--strict`.
     """
 
     reason: str
     where: str
     what_to_do: str
-    fatal: bool = False
 
     @classmethod
-    def at(cls, code: str, where: str, detail: str = "", fatal: bool = False) -> "Problem":
+    def at(cls, code: str, where: str, detail: str = "") -> "Problem":
         """A problem with the advice of the table of reasons, after an optional detail."""
-        return cls(code, where, f"{detail} {reason(code).what_to_do}".strip(), fatal)
+        return cls(code, where, f"{detail} {reason(code).what_to_do}".strip())
 
     @property
     def status(self) -> str:

@@ -44,7 +44,7 @@ def test_unknown_codes_have_near_matches():
 
 def test_a_problem_takes_its_advice_from_the_table():
     problem = Problem.at("empty_report", "line 3", "Detail.")
-    assert problem.status == "dropped" and not problem.fatal
+    assert problem.status == "dropped"
     assert problem.what_to_do == f"Detail. {REASONS['empty_report'].what_to_do}"
 
 
