@@ -17,6 +17,7 @@ BORDER = 0.06  # share of the field's radius that is left out where edges would 
 CLOSING_PX = 25  # gaps in dark fields up to this width are closed
 STRIP = 0.10  # share of the side: what is thinner and hangs on the field is text, not field
 MIN_FILL = 0.75  # share of its convex hull that a bright field covers
+MAX_ASPECT = 1.9  # longer beside shorter side: two pictures side by side are no field
 VOTES = 0.25  # share of the frames in which a place must lie in the field
 WHOLE = 0.94  # a field that reaches over this share of the square is not cropped
 
@@ -50,7 +51,8 @@ def find_field(grey: np.ndarray) -> np.ndarray | None:
       grey: (n, n) uint8, n about 256 to 512.
 
     Returns:
-      (n, n) uint8 0/1, or None if less than `MIN_FIELD` of the frame is lit.
+      (n, n) uint8 0/1, or None if less than `MIN_FIELD` of the frame is lit, or two pictures lie
+      side by side.
     """
     lit = (cv2.medianBlur(grey, 7) > FIELD_GREY).astype(np.uint8)
     part = _body(lit)
@@ -60,7 +62,8 @@ def find_field(grey: np.ndarray) -> np.ndarray | None:
         field = _hull(_body(cv2.morphologyEx(lit, cv2.MORPH_CLOSE, square)))
     if field is None or field.sum() < MIN_FIELD * field.size:
         return None
-    return field
+    width, height = cv2.boundingRect(field)[2:]
+    return field if max(width, height) < MAX_ASPECT * min(width, height) else None
 
 
 def inner(field: np.ndarray) -> np.ndarray | None:

@@ -196,6 +196,16 @@ def test_very_large_frames_wait_at_a_smaller_size(paper):
     assert clean_exam(large, None, config(size=64)).video.shape == (21, 64, 64)
 
 
+def test_views_and_read_only_frames_are_as_good_as_copies(paper):
+    rgb = np.repeat(paper[..., None], 3, axis=-1)
+    views = [np.asfortranarray(rgb[0]), rgb[1][..., ::-1], rgb[2].copy(), *rgb[3:]]
+    views[2].flags.writeable = False
+    a, b = (clean_exam(frames, None, config()) for frames in (views, paper))
+    np.testing.assert_array_equal(a.video, b.video)
+    turned = clean_exam((f[:, ::-1] for f in paper), None, config())
+    assert (turned.video[:, :, ::-1] == a.video).mean() > 0.998  # but for the rim of the mask
+
+
 # --- Bad exams ---
 
 

@@ -39,6 +39,13 @@ def test_no_field_in_black_or_small_frames():
     assert field.inner(np.zeros((256, 256), np.uint8)) is None
 
 
+def test_two_pictures_side_by_side_are_no_field():
+    pair = np.hstack([phantom().video[10], phantom().video[0]])
+    touching = np.full((128, 256), 90, np.uint8)
+    for frame in (pair, pair.T, np.hstack([phantom().video[10]] * 2), touching):
+        assert field.find_field(field.thumbnail(np.ascontiguousarray(frame))) is None
+
+
 def test_a_text_strip_that_touches_the_field_is_no_field():
     frame = disk(256, 256, 112, center=(115, 128))
     clean = field.find_field(frame)

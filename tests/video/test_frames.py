@@ -57,7 +57,7 @@ def test_black_and_blink(judge):
     assert frames.FrameJudge().judge(black).kind == "black"
     assert judge.judge(black).kind == "black"
     lid = phantom().video[10].copy()
-    lid[90:] = 9  # the lid covers what lies below
+    lid[150:] = 9  # the lid covers what lies below
     assert judge.judge(cv2.GaussianBlur(lid // 4, (0, 0), 9)).kind == "blink"
     assert judge.judge(phantom().video[11]).kind == "ffa"  # and on it goes
 
