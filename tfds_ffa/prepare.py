@@ -77,7 +77,7 @@ def _curation_arguments(group: argparse._ArgumentGroup) -> None:
 
 def _running_arguments(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
-    add("--staging", type=Path, help="folder of finished exams (default: beside the dataset)")
+    add("--staging", type=Path, help="folder of finished exams (default: DATA_DIR/.staging)")
     add("--keep-staging", action="store_true", help="so that a later build redoes no exam")
     add("--time-limit", type=float, default=1800.0, help="seconds per exam (default: 1800)")
     add("--beam-runner", help="run on Apache Beam, such as DirectRunner or DataflowRunner")

@@ -2,7 +2,7 @@
 
     gather -> process (resumable, stage.py) -> conclude -> build report -> TFDS -> into place
 
-The staging folder lies beside the dataset, names exams by hashes, and goes when the dataset is
+The staging folder lies outside the dataset, names exams by hashes, and goes when the dataset is
 complete unless it is asked to stay.
 """
 
@@ -28,6 +28,7 @@ from tfds_ffa.ffa_ir import annotation
 from tfds_ffa.ffa_ir.ffa_ir_dataset_builder import Builder as FfaIr
 from tfds_ffa.hospital_exams.hospital_exams_dataset_builder import Builder as HospitalExams
 
+STAGING = ".staging"  # below the data folder
 BUILDERS = {"hospital_exams": HospitalExams, "ffa_ir": FfaIr}
 
 
@@ -93,7 +94,7 @@ class Build:
         self.digests = stage.digests(self.inputs.tasks, self.options)
         self.metadata = self._metadata()
         self.target = Path(self.builder().data_dir)
-        self.staging = args.staging or self.target.parent / ".staging"
+        self.staging = args.staging or args.data_dir / STAGING / args.dataset.replace("/", "-")
         self.reports = self.target.parent / "build_report"
         for folder, option in ((self.target, "--data-dir"), (self.staging, "--staging")):
             if folder.resolve().is_relative_to(root.resolve()):
@@ -225,8 +226,10 @@ class Build:
         if not self.args.keep_staging:
             book.remove(self.digests)
         shutil.rmtree(self.staging / writing.DOWNLOADS, ignore_errors=True)
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # not empty: kept, or shared with other builds
             self.staging.rmdir()
+            if self.args.staging is None:
+                self.staging.parent.rmdir()
 
     def _clip(self, key: str) -> tuple[np.ndarray, np.ndarray]:
         """A kept clip and its mask of original frames, for the report."""

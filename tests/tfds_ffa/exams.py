@@ -53,9 +53,13 @@ def hashes(folder, dataset=NAME):
     return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
+def staging(folder, dataset=NAME):
+    return folder / "data/.staging" / dataset.replace("/", "-")
+
+
 def staged(folder, dataset=NAME):
-    """The finished exams that wait beside the dataset."""
-    return sorted((folder / "data" / dataset / ".staging/exams").glob("*/*.exam"))
+    """The finished exams that wait for the dataset."""
+    return sorted((staging(folder, dataset) / "exams").glob("*/*.exam"))
 
 
 def report(folder, dataset=NAME):

@@ -79,14 +79,14 @@ def test_finished_exams_are_not_done_again(done, folder, capfd):
     assert exams.build(folder) == 0
     assert processed(capfd.readouterr().err) is None
     assert exams.hashes(folder) == exams.hashes(done)
-    assert not (folder / "data" / exams.NAME / ".staging").exists()
+    assert not (folder / "data/.staging").exists()
 
 
 def test_a_staging_folder_elsewhere_is_shared_and_left_as_it_was(done, folder, capfd):
     there = folder / "staging"
     there.mkdir()
     (there / "notes.txt").write_text("of the user")
-    shutil.copytree(folder / "data" / exams.NAME / ".staging/exams", there / "exams")
+    shutil.copytree(exams.staging(folder) / "exams", there / "exams")
     assert exams.build(folder, "--staging", str(there), "--keep-staging") == 0
     assert processed(capfd.readouterr().err) is None
     assert exams.hashes(folder) == exams.hashes(done)
@@ -217,7 +217,7 @@ def test_strict_passes_a_clean_archive(folder, capsys):
 def test_staging_left_by_a_kill_goes_with_the_next_run(done, tmp_path):
     shutil.copytree(done, tmp_path, dirs_exist_ok=True)
     assert exams.build(tmp_path) == 0
-    assert not (tmp_path / "data" / exams.NAME / ".staging").exists()
+    assert not (tmp_path / "data/.staging").exists()
     assert exams.hashes(tmp_path) == exams.hashes(done)
 
 
