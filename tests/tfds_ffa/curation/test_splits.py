@@ -58,6 +58,13 @@ def test_shares_are_80_10_10():
     assert set(assign(groups[:100], HASHER, {"test": 1.0}).values()) == {"test"}
 
 
+def test_the_draw_is_pinned():
+    """Another draw would move the patients of every dataset that is to grow."""
+    found = assign([str(i) for i in range(60)], HASHER)
+    assert [int(i) for i, split in found.items() if split == "validation"] == [13, 37, 42, 47]
+    assert [int(i) for i, split in found.items() if split == "test"] == [24, 25, 28, 29, 33, 57]
+
+
 def test_the_split_depends_on_the_salt():
     groups = [str(i) for i in range(100)]
     assert assign(groups, HASHER) != assign(groups, Hasher(bytes(32)))

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import zipfile
 
 import pytest
 from hypothesis import given, settings
@@ -151,6 +152,24 @@ def test_xlsx(tmp_path):
         ("bad_row", "line 7"), ("bad_row", "line 8"),
     ]  # fmt: skip
     assert "15 digits" in table.problems[0].what_to_do and table.num_rows == 5
+
+
+def test_a_wrong_size_in_a_workbook_hides_no_rows(tmp_path):
+    """Some programs write the size of a sheet wrongly, and readers that trust it stop there."""
+    openpyxl = pytest.importorskip("openpyxl")
+    book = openpyxl.Workbook()
+    for cells in (HEADER, *ROWS):
+        book.active.append(cells)
+    book.save(tmp_path / "right.xlsx")
+    with (
+        zipfile.ZipFile(tmp_path / "right.xlsx") as right,
+        zipfile.ZipFile(tmp_path / "wrong.xlsx", "w") as wrong,
+    ):
+        for name in right.namelist():
+            data = right.read(name)
+            assert name != "xl/worksheets/sheet1.xml" or b'ref="A1:D3"' in data
+            wrong.writestr(name, data.replace(b'ref="A1:D3"', b'ref="A1:A1"'))
+    check_two_rows(read_table(tmp_path / "wrong.xlsx")[0])
 
 
 def test_workbooks_that_cannot_be_used(tmp_path):
