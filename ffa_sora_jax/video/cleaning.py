@@ -145,6 +145,10 @@ class ExcludedError(ValueError):
         self.reason = reason
         self.frames = list(frames)
 
+    def __reduce__(self) -> tuple[type, tuple[str, str, list[FrameFacts]]]:
+        """Lets the error cross from one process to another."""
+        return type(self), (self.reason, str(self), self.frames)
+
 
 def clean_exam(
     frames: Iterable[np.ndarray],

@@ -9,8 +9,9 @@ from ffa_sora_jax.video import field as fields
 
 OVERLAY_PX = 768  # side at which text is sought; larger frames are shrunk to it
 STEPS = (50, 100, 150)  # grey levels from what lies around a letter to its strokes, at least
+BRIGHT, DARK = 120, 40  # grey level that bright strokes reach and dark ones stay below
 MIN_LETTERS = 4  # in one line, if they stay over the whole exam
-MIN_LETTERS_ONCE = 5  # in one line of a single frame
+MIN_LETTERS_UNSURE = 5  # in one line of a single frame, or dark: gaps between vessels look alike
 _HEIGHT = (6, 48)  # px of a letter
 _MAX_GAP = 1.2  # between neighbours, in letter heights
 
@@ -55,20 +56,26 @@ class OverlayDetector:
         mask = cv2.resize(field, (square, square), interpolation=cv2.INTER_NEAREST)
         top, left = (square - height) // 2, (square - width) // 2
         mask = mask[top : top + height, left : left + width]
-        if has_text(self._low, mask) or has_text(255 - self._high, mask):
+        if longest_row(self._low, mask) >= MIN_LETTERS:
+            return True
+        if longest_row(255 - self._high, mask, floor=255 - DARK) >= MIN_LETTERS_UNSURE:
             return True
         same_size = (fields.resize(frame, width, height) for frame in frames)
-        return any(has_text(frame, mask, MIN_LETTERS_ONCE) for frame in same_size)
+        return any(longest_row(frame, mask) >= MIN_LETTERS_UNSURE for frame in same_size)
 
 
-def has_text(image: np.ndarray, field: np.ndarray, min_letters: int = MIN_LETTERS) -> bool:
-    """Whether bright letters stand in a row inside the field of an (h, w) uint8 picture."""
-    return longest_row(image, field) >= min_letters
+def longest_row(image: np.ndarray, field: np.ndarray, floor: int = BRIGHT) -> int:
+    """The most bright letters that stand in one row inside the field.
 
+    High steps part letters from the vessels that they touch.
 
-def longest_row(image: np.ndarray, field: np.ndarray) -> int:
-    """The most letters in one row; high steps part letters from the vessels that they touch."""
+    Args:
+      image: (h, w) uint8.
+      field: (h, w) uint8 0/1.
+      floor: grey level that strokes reach.
+    """
     strokes = cv2.morphologyEx(image, cv2.MORPH_TOPHAT, np.ones((15, 15), np.uint8)) * field
+    strokes[image < floor] = 0
     return max(_longest_line(_letters((strokes > step).astype(np.uint8))) for step in STEPS)
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import tracemalloc
 
 import cv2
@@ -220,6 +221,12 @@ def test_each_hopeless_exam_has_its_reason(paper):
     assert excluded(paper[:3], max_side_px=200).reason == "too_large"
     assert excluded(paper[:3], max_frames=2).reason == "too_many_frames"
     assert len(clean_exam(paper[:1], None, config(min_frames=1)).frames) == 1
+
+
+def test_the_error_crosses_processes(full):
+    error = excluded(full)
+    same = pickle.loads(pickle.dumps(error))
+    assert (same.reason, str(same), same.frames) == (error.reason, str(error), error.frames)
 
 
 @pytest.mark.parametrize("frame", [np.zeros((64, 64)), np.zeros((64, 64, 4), np.uint8)])
