@@ -1,7 +1,6 @@
 """Quality of single angiogram frames, without a network.
 
-Source of the method and its constants: `docs/phantom.md`, section "Vessel area". Measured figures:
-`docs/video.md`.
+Method, constants and measured figures: `docs/video.md`, section "Vessel area".
 """
 
 import functools
@@ -117,7 +116,7 @@ def _bars(z: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
 
     A bar is an isotropic Gaussian of 0.7 widths, drawn out along its line to a Gaussian of a
     quarter of its length by two sparse passes of weights 1/4, 1/2, 1/4 at distances `step` and
-    2 `step`: together of variance 5/2 step^2. This is six times as fast as dense kernels.
+    2 `step`: together of variance 5/2 step^2. Six times as fast as dense kernels.
     """
     padded = cv2.copyMakeBorder(z, _PAD, _PAD, _PAD, _PAD, cv2.BORDER_CONSTANT, value=(0,))
     bright, dark = np.zeros_like(z), np.zeros_like(z)
