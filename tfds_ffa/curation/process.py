@@ -83,6 +83,8 @@ def process_exam(exam: ExamTask, options: Options) -> Outcome:
         return left_out(exam.key, error.reason, facts)
     except ExcludedError as error:
         return left_out(exam.key, error.reason, facts | {"frames": _frames(error.frames)})
+    except MemoryError:  # says more about the machine than about the exam: tried again
+        return left_out(exam.key, "worker_died", facts)
     except Exception as error:
         return left_out(exam.key, "internal_error", facts | {"error": workers.where(error)})
     if (facts["burned_in_text"] or facts["burned_in"]) and not options.allow_burned_in_text:

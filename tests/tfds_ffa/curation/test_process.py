@@ -12,6 +12,7 @@ from ffa_sora_jax.video.cleaning import CleaningConfig
 from ffa_sora_jax.video.reading import Limits
 from tests.tfds_ffa import exams
 from tfds_ffa.curation import process
+from tfds_ffa.curation.ledger import RETRIED
 from tfds_ffa.curation.process import ExamTask, Options, process_exam
 
 KEY = "0123456789abcdef" * 2
@@ -88,6 +89,15 @@ def test_an_error_of_the_program_is_told_by_its_place_only(task, monkeypatch):
     assert (found.status, found.reason) == ("quarantined", "internal_error")
     assert found.facts["error"].startswith("KeyError at test_process.py:")
     assert "Jane" not in json.dumps(found.facts)
+
+
+def test_too_little_memory_is_no_fault_of_the_exam(task, monkeypatch):
+    def hungry(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(process, "clean_exam", hungry)
+    found = process_exam(task, OPTIONS)
+    assert found.reason == "worker_died" and found.reason in RETRIED
 
 
 def test_limits_and_the_order_of_frames_are_honoured(task):
