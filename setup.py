@@ -7,7 +7,7 @@ from setuptools import find_packages, setup
 HERE = Path(__file__).parent
 
 VIDEO = ["av"]
-DICOM = ["pydicom"]
+DICOM = ["pydicom", "python-gdcm"]
 TABLES = ["openpyxl"]
 TEXT = ["ftfy"]
 BEAM = ["apache-beam"]  # asks for older protobuf and pyarrow: best in an environment of its own

@@ -44,6 +44,8 @@ _COLOUR = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 _PILLOW = ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51", "1.2.840.10008.1.2.4.9")
 _IMPLICIT, _EXPLICIT = "1.2.840.10008.1.2", "1.2.840.10008.1.2.1"
 _DEFLATED, _BIG_ENDIAN = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2"
+_JP2 = b"\0\0\0\x0cjP  "
+_DAMAGED = "The pixels of a DICOM file are damaged. Export it again."
 _BEFORE_S, _AFTER_S = -600.0, 7200.0  # frames further from the injection belong to another one
 
 
@@ -269,9 +271,27 @@ def _has_delimiter(file: BinaryIO, place: int, end: int) -> bool:
         if head[:4] == b"\xfe\xff\xdd\xe0":
             return True
         if head[:4] != b"\xfe\xff\x00\xe0":
-            raise ReadError("unreadable", "The pixels of a DICOM file are damaged.")
-        place += 8 + int.from_bytes(head[4:], "little")
+            raise ReadError("unreadable", _DAMAGED)
+        place += 8
+        stop = place + int.from_bytes(head[4:], "little")
+        if file.read(len(_JP2)) == _JP2:
+            _check_jp2(file, place, stop)
+        place = stop
     return False
+
+
+def _check_jp2(file: BinaryIO, place: int, stop: int) -> None:
+    """Finds the code stream of a JPEG 2000 file: pydicom would search for ever without it."""
+    while place + 8 <= stop:
+        file.seek(place)
+        head = file.read(8)
+        if head[4:] == b"jp2c":
+            return
+        size = int.from_bytes(head[:4], "big")
+        if size < 8:
+            break
+        place += size
+    raise ReadError("unreadable", _DAMAGED)
 
 
 def _bits(header: Any) -> int | None:
@@ -467,8 +487,7 @@ def _as_readable(frame: np.ndarray) -> np.ndarray:
     """uint8, uint16 or int16, without a channel axis of 1."""
     if frame.ndim == 3 and frame.shape[-1] == 1:
         frame = frame[..., 0]
-    if frame.dtype == np.int8:
-        frame = frame.astype(np.int16)
+    frame = frame.astype(np.int16 if frame.dtype == np.int8 else frame.dtype.newbyteorder("="))
     if frame.dtype not in (np.uint8, np.uint16, np.int16) or frame.ndim not in (2, 3):
         raise ReadError("unknown_format", "DICOM pixels are neither 8 nor 16 bits deep.")
     return frame

@@ -77,7 +77,7 @@ def natural_key(name: str) -> tuple:
     """Sort key under which frame2 comes before frame10, whatever the case of the letters."""
     folded = unicodedata.normalize("NFC", name).casefold()
     parts = re.split(r"(\d+)", folded)
-    return tuple((i % 2, int(p) if i % 2 else 0, p) for i, p in enumerate(parts)), name
+    return tuple((0, int(p), "") if i % 2 else (1, 0, p) for i, p in enumerate(parts) if p), name
 
 
 # --- One file ---
