@@ -32,16 +32,28 @@ def run(args: argparse.Namespace) -> int:
     if args.workers < 1:
         raise ValueError(f"--workers is {args.workers}; it must be at least 1.")
     family = args.dataset.split("/")[0]
+    families = (PHANTOM, *EXAM_DATASETS)
+    if family not in families:
+        allowed = [f"{family}/64" for family in families]
+        raise ValueError(unknown_name("dataset", args.dataset, allowed))
+    _check_family(args, family)
     if family in EXAM_DATASETS:
         from tfds_ffa import prepare_exams
 
         return prepare_exams.run(args)
     from tfds_ffa import prepare_phantom
 
-    if family != PHANTOM:
-        allowed = [f"{family}/64" for family in (PHANTOM, *EXAM_DATASETS)]
-        raise ValueError(unknown_name("dataset", args.dataset, allowed))
     return prepare_phantom.run(args)
+
+
+def _check_family(args: argparse.Namespace, family: str) -> None:
+    """Refuses options that would be ignored."""
+    only = {"--num-exams": args.num_exams, "--seed": args.seed}
+    if family == PHANTOM:
+        only = {"--exams": args.exams, "--table": args.table, "--salt-file": args.salt_file}
+    given = [option for option, value in only.items() if value is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)} cannot be used with --dataset {args.dataset}.")
 
 
 def _phantom_arguments(group: argparse._ArgumentGroup) -> None:

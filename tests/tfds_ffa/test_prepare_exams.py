@@ -339,6 +339,8 @@ def test_a_finished_dataset_is_left_alone_and_another_one_refused(done, capsys):
         (["--time-limit", "0"], "--time-limit is 0"),
         (["--unseen", "plague"], "plague"),
         (["--workers", "0"], "--workers is 0"),
+        (["--num-exams", "9"], "--num-exams cannot be used with --dataset hospital_exams/64"),
+        (["--dataset", "phantom/64"], "--exams, --table, --salt-file cannot be used"),
     ],
 )
 def test_bad_options_are_refused_in_words(fresh, capsys, more, message):
