@@ -87,8 +87,7 @@ class Build:
                 "with, for example ~/ffa-sora.salt. It is made on first use; keep it."
             )
         self.hasher = deidentify.open_salt(args.salt_file, args.data_dir / family)
-        own = (args.data_dir, args.data_dir / family, args.staging, args.table, args.salt_file)
-        skip = [path for path in own if path is not None]
+        skip = [path for path in (args.table, args.salt_file) if path is not None]
         self.inputs = curate.gather(rows, problems, root, self.hasher, self.wishes, skip)
         self.tasks = {task.key: task for task in self.inputs.tasks}
         self.digests = stage.digests(self.inputs.tasks, self.options)

@@ -85,7 +85,7 @@ def gather(
       root: folder of the exams.
       hasher: holder of the salt.
       wishes: what was asked.
-      skip: what may lie among the exams and is none, such as the dataset.
+      skip: what may lie among the exams and is none, such as the salt.
 
     Raises:
       FileNotFoundError: no such folder.

@@ -34,10 +34,9 @@ def test_every_input_has_one_fate(tmp_path):
     assert inputs.count == 7 and len({one.key for one in inputs.left_out}) == 5
 
 
-def test_the_dataset_among_the_exams_is_no_exam(tmp_path):
+def test_the_salt_among_the_exams_is_no_exam(tmp_path):
     (tmp_path / "reports.csv").write_text("exam_id,report\na,text\n")
-    (tmp_path / "data").mkdir()
-    for name in ("a.mp4", "data/train.array_record-00000-of-00001", "ids"):
+    for name in ("a.mp4", "ids"):
         (tmp_path / name).write_bytes(b"x")
-    assert gather(tmp_path).count == 3
-    assert gather(tmp_path, [tmp_path / "data", tmp_path / "ids"]).count == 1
+    assert gather(tmp_path).count == 2
+    assert gather(tmp_path, [tmp_path / "ids"]).count == 1
