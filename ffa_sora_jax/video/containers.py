@@ -58,11 +58,14 @@ def _open_av(path: Path, name: str, limits: Limits) -> Source:
         times = seconds - seconds[0] if len(set(stamps)) == len(stamps) else None
 
     def frames() -> Iterator[np.ndarray]:
+        from av.video.reformatter import VideoReformatter
+
+        reformatter = VideoReformatter()  # kept: setting one up costs more than a small frame
         with images.open_file(path) as file, _container(file, name) as container:
             for frame in container.decode(_stream(container)):
                 if frame.is_corrupt:
                     raise ReadError("unreadable", "A frame of the video is damaged.")
-                yield _from_av(frame)
+                yield _from_av(frame, reformatter)
 
     return Source(
         "video",
@@ -91,14 +94,15 @@ def _stream(container: Any) -> Any:
     return stream
 
 
-def _from_av(frame: Any) -> np.ndarray:
+def _from_av(frame: Any, reformatter: Any) -> np.ndarray:
     layout = frame.format.name
     if layout.startswith("gray16"):
-        pixels = frame.to_ndarray(format="gray16le")
+        target = "gray16le"
     elif layout.startswith(("rgb48", "bgr48", "gbrp16")):
-        pixels = frame.to_ndarray(format="rgb48le")
+        target = "rgb48le"
     else:  # libswscale brings 10 and 12 bits to 8 with a fixed factor
-        pixels = frame.to_ndarray(format="gray" if layout.startswith("gray") else "rgb24")
+        target = "gray" if layout.startswith("gray") else "rgb24"
+    pixels = reformatter.reformat(frame, format=target, threads=1).to_ndarray()
     turns = round(frame.rotation / 90) % 4
     return np.ascontiguousarray(np.rot90(pixels, turns)) if turns else pixels
 
