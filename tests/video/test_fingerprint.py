@@ -4,9 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.visits import visits
 from ffa_sora_jax.video import fingerprint as fp
 from ffa_sora_jax.video.standardize import standardize
-from tests.video.visits import visits
 
 NUM_EYES = 8
 

@@ -89,7 +89,7 @@ def process_exam(exam: ExamTask, options: Options) -> Outcome:
         return left_out(exam.key, "internal_error", facts | {"error": workers.where(error)})
     if (facts["burned_in_text"] or facts["burned_in"]) and not options.allow_burned_in_text:
         return left_out(exam.key, "burned_in_text", facts)
-    facts["fingerprint"] = [int(word) for word in clip_fingerprint(clip.video)]
+    facts["fingerprint"] = [int(word) for word in clip_fingerprint(clip.video, clip.is_original)]
     arrays = {
         "video": clip.video,
         "times_s": np.asarray(clip.times_s, np.float32),
