@@ -86,7 +86,7 @@ class Build:
                 "--salt-file is missing: a secret file outside the dataset that ids are hashed "
                 "with, for example ~/ffa-sora.salt. It is made on first use; keep it."
             )
-        self.hasher = deidentify.open_salt(args.salt_file, args.data_dir / family)
+        self.hasher = deidentify.open_salt(args.salt_file, args.data_dir)
         skip = [path for path in (args.table, args.salt_file) if path is not None]
         self.inputs = curate.gather(rows, problems, root, self.hasher, self.wishes, skip)
         self.tasks = {task.key: task for task in self.inputs.tasks}

@@ -391,6 +391,6 @@ def test_exams_table_and_salt_must_be_given(tmp_path, capsys):
     base += ["--exams", str(source / "exams"), "--table", str(source / "reports.csv")]
     assert cli.main(base) == 2
     assert "--salt-file is missing" in capsys.readouterr().err
-    inside = tmp_path / "data/hospital_exams/salt"
+    inside = tmp_path / "data/salt"
     assert cli.main([*base, "--salt-file", str(inside)]) == 2
     assert "shared" in capsys.readouterr().err
