@@ -3,7 +3,7 @@
 import stat
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import cv2
 import numpy as np
@@ -111,6 +111,8 @@ class Header:
 
 def read_header(path: Path, name: str, limits: Limits) -> Header:
     """Size, pages and depth of a picture of format `name`; raises ReadError beyond the limits."""
+    if name == "tiff":
+        _check_tiff(path)
     with open_file(path) as file, Image.open(file, formats=[name.upper()]) as image:
         limits.check_frame(*image.size)
         is_deep = image.mode.startswith("I;16") or _is_deep_colour(image, file)
@@ -179,6 +181,24 @@ def _is_dicom(head: bytes) -> bool:
         return False
     explicit = head[4:6].isalpha() and head[4:6].isupper()
     return explicit or int.from_bytes(head[4:8], "little") < HEAD_BYTES
+
+
+def _check_tiff(path: Path) -> None:
+    """Follows the chain of pages; Pillow calls a file that ends before its pages damaged."""
+    with open_file(path) as file:
+        end = file.seek(0, 2)
+        file.seek(0)
+        head = file.read(8)
+        order: Literal["big", "little"] = "big" if head[:2] == b"MM" else "little"
+        place, seen = int.from_bytes(head[4:], order), set()
+        while place and place not in seen and head[2:4] in (b"*\0", b"\0*"):  # no BigTIFF
+            seen.add(place)
+            file.seek(place)
+            count = int.from_bytes(file.read(2), order)
+            if place + 6 + 12 * count > end:
+                raise ReadError("truncated", "A TIFF ends before its pages do. Export it again.")
+            file.seek(place + 2 + 12 * count)
+            place = int.from_bytes(file.read(4), order)
 
 
 def _is_deep_colour(image: Image.Image, file: BinaryIO) -> bool:

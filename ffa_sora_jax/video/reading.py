@@ -66,6 +66,8 @@ def open_exam(
             path.stat()  # says why: a loop, or a link that leads nowhere
         if stat.S_ISDIR(path.stat().st_mode):
             source = _open_folder(path, order, eye, limits, _MAX_DEPTH)
+        elif order is not None:
+            raise ReadError("bad_row", "A frame order needs a folder of frames; this is one file.")
         else:
             source = _open_file(path, limits)
         return ExamReader(source, limits)

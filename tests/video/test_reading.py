@@ -1,6 +1,7 @@
 """Exams of every format come out frame by frame, in order, in grey values and times; damage is
 refused by code; no name and no tag value comes out."""
 
+import ast
 import importlib.util
 import logging
 import os
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
+from ffa_sora_jax.video import exam as exam_module
 from ffa_sora_jax.video import io
 from ffa_sora_jax.video.exam import Source, guarded
 from ffa_sora_jax.video.reading import ExamReader, Limits, ReadError, natural_key, open_exam
@@ -81,6 +83,7 @@ def test_a_given_order_wins_and_leaves_out_what_it_does_not_name(tmp_path):
     assert refused(folder, order=[*names, "frame99.png"]) == "bad_row"
     assert refused(folder, order=[*names, names[0]]) == "bad_row"
     assert refused(folder, order=["../x/a.png"]) == "outside_root"
+    assert refused(folder / names[0], order=names) == "bad_row"
 
 
 def test_natural_order():
@@ -210,6 +213,21 @@ def test_uneven_times_and_deep_grey_of_a_video(tmp_path):
     np.testing.assert_allclose(exam.times_s, np.array(times) - 3, atol=1e-3)
     assert exam.bits == 12
     np.testing.assert_array_equal(frames, np.rint(video * (255 / 4095)))
+
+
+@pytest.mark.parametrize("has_av", [True, False])
+def test_a_video_that_was_filmed_sideways_stands_upright(tmp_path, has_av, monkeypatch):
+    if has_av:
+        pytest.importorskip("av")
+    path, video = write_video(tmp_path / "a.mp4", clip(), "mp4v"), clip()
+    data = bytearray(path.read_bytes())
+    matrix = data.index(b"tkhd") + 4 + 40
+    clockwise = np.array([0, 1 << 16, 0, -1 << 16, 0, 0, 0, 0, 1 << 30], ">i4")
+    data[matrix : matrix + 36] = clockwise.tobytes()
+    path.write_bytes(data)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: object() if has_av else None)
+    frames = np.stack([grey(frame) for frame in read(path)[1]]).astype(int)
+    assert np.median(np.abs(frames - np.rot90(video, 3, axes=(1, 2)))) <= LOSSY / 4
 
 
 @pytest.mark.parametrize("name", ["a.gif", "a.webp", "a.png"])
@@ -480,6 +498,21 @@ def test_missing_frames_at_the_end_are_noticed():
     with pytest.raises(ReadError, match="6 frames were announced and 4") as caught:
         list(exam)
     assert caught.value.reason == "truncated"
+
+
+def test_every_code_that_is_raised_stands_in_the_table():
+    folder = Path(io.__file__).parent
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.py"))]
+    calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    names = {"ReadError", "ExcludedError"}
+    codes = {
+        call.args[0].value
+        for call in calls
+        if isinstance(call.func, ast.Name) and call.func.id in names and call.args
+        if isinstance(call.args[0], ast.Constant)
+    }
+    assert "truncated" in codes
+    assert codes | set(exam_module._WORDS) <= set(REASONS)
 
 
 def test_errors_cross_process_borders():
