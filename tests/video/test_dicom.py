@@ -190,6 +190,16 @@ def test_other_encodings_of_the_file(tmp_path, syntax):
     assert refused(path) == "truncated"
 
 
+def test_a_deflated_file_that_blows_up_is_refused(tmp_path, monkeypatch):
+    data = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", np.zeros((6, 512, 512), np.uint8)))
+    data.file_meta.TransferSyntaxUID = DEFLATED
+    data.save_as(tmp_path / "a.dcm")
+    assert (tmp_path / "a.dcm").stat().st_size < 20_000
+    assert len(read(tmp_path / "a.dcm")[1]) == 6
+    monkeypatch.setattr("ffa_sora_jax.video.dicom._MAX_INFLATED_BYTES", 1_000_000)
+    assert refused(tmp_path / "a.dcm") == "too_large"
+
+
 def test_a_file_without_preamble(tmp_path):
     data = pydicom.dcmread(write_dicom(tmp_path / "a.dcm", clip()))
     bare = pydicom.Dataset()
