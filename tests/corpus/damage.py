@@ -238,6 +238,7 @@ def _contents(many_frames: int, large_px: int) -> list[Case]:
         Case("very many frames", many(many_frames)),
         Case("1 px", one_pixel, "too_small"),
         Case("very large frames", large(large_px)),
+        Case("8k frames", large(7680), "too_large"),
         Case("mixed sizes", mixed_sizes, remarks=("mixed_sizes",)),
         Case("black", good.folder(".png", dark), "no_field_of_view"),
         Case("colour photographs only", good.folder(".png", pictures.colour), "no_ffa_frames"),

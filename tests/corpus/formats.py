@@ -21,7 +21,7 @@ ACCESSION = "ACC77003311"
 DEVICE = "SERIAL-88-PLANT"
 UID_ROOT = "2.25.77003311555019988"
 SECRETS = (
-    *("Nightingale", "Planta^", "MRN5550199", "Plantarius", BIRTHDAY, EXAM_DAY, "2019-08-23"),
+    *("Nightingale", "^Planta", "MRN5550199", "Plantarius", BIRTHDAY, EXAM_DAY, "2019-08-23"),
     *(ACCESSION, DEVICE, UID_ROOT),
 )
 
