@@ -7,9 +7,9 @@ def options() -> dict[str, bool | int | float | str]:
     """For `jax.jit(..., compiler_options=...)` of programs with large intermediate arrays.
 
     XLA:CPU by default starts independent operations as early as it can, which keeps many arrays
-    alive at once; in program order the autoencoder needs half the memory in the same time. Only
+    alive at once; ordered for memory, the autoencoder needs half of it in the same time. Only
     outermost programs may carry options: JAX refuses them inside another `jit`.
     """
     if jax.default_backend() != "cpu":
         return {}
-    return {"xla_cpu_enable_concurrency_optimized_scheduler": False}
+    return {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}

@@ -1,6 +1,7 @@
 """Classifier-free guidance (Ho & Salimans, arXiv 2207.12598), its rescale and its interval."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -30,8 +31,11 @@ class Guidance:
         low, high = self.interval
         if not 0.0 <= low <= high <= 1.0:
             raise ValueError(f"interval is {self.interval}; expected 0 <= low <= high <= 1.")
-        if self.scale < 0.0:
-            raise ValueError(f"guidance scale is {self.scale}; it must not be negative, 1 is none.")
+        if not 0.0 <= self.scale < math.inf:
+            raise ValueError(
+                f"guidance scale is {self.scale}; it must be a number and must not be negative, "
+                "1 is none."
+            )
         if not 0.0 <= self.rescale <= 1.0:
             raise ValueError(f"rescale is {self.rescale}; expected 0 to 1.")
 

@@ -63,7 +63,9 @@ def test_scale_one_needs_no_second_condition():
         guided(lambda x, t, c: x, {}, None, Guidance(2.0))
 
 
-@pytest.mark.parametrize("bad", [{"interval": (0.7, 0.2)}, {"rescale": 1.5}, {"scale": -1.0}])
+@pytest.mark.parametrize(
+    "bad", [{"interval": (0.7, 0.2)}, {"rescale": 1.5}, {"scale": -1.0}, {"scale": float("nan")}]
+)
 def test_ranges_are_checked(bad):
     with pytest.raises(ValueError, match=r"expected 0|must not be negative"):
         Guidance(**bad)
