@@ -17,7 +17,9 @@ import jax
 
 from ffa_sora_jax.common import names
 from ffa_sora_jax.common.types import Array, Clip, Params
+from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.latents import LatentCache
+from ffa_sora_jax.models.wfvae import check_video
 
 TASKS = {
     "vae": "ffa_sora_jax.tasks.vae",
@@ -116,3 +118,18 @@ def create(config: Mapping[str, Any]) -> Task:
     if name not in TASKS:
         raise ValueError(names.unknown_name("task", name, TASKS))
     return importlib.import_module(TASKS[name]).create(config)
+
+
+def check_clip_size(data: Mapping[str, Any]) -> None:
+    """Refuses a `config.data` whose clips no WF-VAE takes, before anything is compiled.
+
+    Raises:
+      ValueError: `num_frames` is not 4 k + 1, or `res` no multiple of 8; names the nearest ones.
+    """
+    cfg = DataConfig.read(data)
+    try:
+        check_video((1, cfg.num_frames, cfg.res, cfg.res, cfg.channels), cfg.channels)
+    except ValueError as error:
+        raise ValueError(
+            f"config.data has num_frames {cfg.num_frames} and res {cfg.res}: {error}"
+        ) from error

@@ -29,7 +29,7 @@ from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.dit import DiT, DiTConfig
 from ffa_sora_jax.models.t5 import T5Config, T5Encoder
 from ffa_sora_jax.tasks import initial
-from ffa_sora_jax.tasks.base import Task
+from ffa_sora_jax.tasks.base import Task, check_clip_size
 
 Cond = dict[str, Array]
 
@@ -230,8 +230,10 @@ def create(config: Mapping[str, Any]) -> T2V:
     """The task of a config; reads `model`, `vae`, `text_encoder`, `diffusion` and `sample`.
 
     Raises:
-      ValueError: unknown key or name, or settings that have no meaning together.
+      ValueError: unknown key or name, settings that have no meaning together, or clips
+        (`config.data`) of a size that no WF-VAE takes.
     """
+    check_clip_size(config["data"])
     encoder = dict(config["text_encoder"])
     kind = encoder.pop("kind")
     if kind not in TEXT_ENCODERS:

@@ -23,7 +23,7 @@ from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.discriminators import DiscriminatorConfig, PatchDiscriminator3D
 from ffa_sora_jax.models.wfvae import WFVAE, Decoded, WFVAEConfig
 from ffa_sora_jax.tasks import initial
-from ffa_sora_jax.tasks.base import Task
+from ffa_sora_jax.tasks.base import Task, check_clip_size
 
 PIXEL_LOSSES = {"l1": losses.l1, "l2": losses.l2}
 
@@ -251,7 +251,11 @@ def create(config: Mapping[str, Any]) -> VAETask:
     Reads `config.model` (`WFVAEConfig`) and `config.vae`: the fields of `VAELossConfig`,
     `discriminator` (`DiscriminatorConfig`) where its sizes are not the default ones, and
     `perceptual_dir`, a folder for `convert.vgg.load_lpips`; empty leaves the perceptual term out.
+
+    Raises:
+      ValueError: unknown key or name, or clips (`config.data`) of a size that no WF-VAE takes.
     """
+    check_clip_size(config.get("data", {}))
     loss = dict(config["vae"])
     perceptual = _load_perceptual(loss.pop("perceptual_dir", ""))
     model = sections.read(WFVAEConfig, config["model"], "model")

@@ -253,6 +253,8 @@ def test_missing_embeddings_are_named(vae, clip, tmp_path):
         ("sample", {"sampler": "flow_eulr"}, "Did you mean 'flow_euler'"),
         ("sample", {"steps": 3}, "Did you mean"),
         ("vae", {"path": "x"}, "key of config.vae"),
+        ("data", {"num_frames": 20}, r"num_frames 20 .*4k\+1.*17 or 21"),
+        ("data", {"res": 60}, "height is 60.*56 or 64"),
     ],
 )
 def test_bad_settings_are_refused(section, change, message):

@@ -225,6 +225,8 @@ def test_wrong_options_are_named():
         create(kl_wieght=1.0)
     with pytest.raises(ValueError, match="Unknown pixel loss 'huber'"):
         create(pixel="huber")
+    with pytest.raises(ValueError, match=r"num_frames 20 .*4k\+1.*17 or 21"):
+        base.create({"task": "vae", "model": SMALL, "vae": PLAIN, "data": {"num_frames": 20}})
     with pytest.raises(ValueError, match=r"config.model 'latent_dims'.*'latent_dim'"):
         create({**SMALL, "latent_dims": 4})
     with pytest.raises(ValueError, match=r"leave data\.latents"):
