@@ -93,7 +93,12 @@ class SamplingConfig:
 
 
 def read_sampling(folder: Path) -> SamplingConfig:
-    """Reads `scheduler/scheduler_config.json`; unknown and missing keys are errors."""
+    """Reads `scheduler/scheduler_config.json`.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: unknown or missing keys, or a value that has no meaning; names the file.
+    """
     path = folder / SAMPLING
     values = _read_json(path)
     if (name := values.pop("_class_name", _SAMPLING_CLASS)) != _SAMPLING_CLASS:
@@ -103,7 +108,10 @@ def read_sampling(folder: Path) -> SamplingConfig:
     required = {n for n, f in fields.items() if f.default is dataclasses.MISSING}
     if missing := sorted(required - set(values)):
         raise ValueError(f"{path} lacks {', '.join(missing)}.")
-    return SamplingConfig(**values)
+    try:
+        return SamplingConfig(**values)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def write_sampling(folder: Path, sampling: SamplingConfig) -> None:
@@ -119,7 +127,8 @@ def check_folder(folder: Path) -> None:
 
     Raises:
       FileNotFoundError: the folder, its index or a part is missing.
-      ValueError: the index is of another class, or a file differs from its recorded SHA-256.
+      ValueError: the index or a part is of another class, or a file differs from its
+        recorded SHA-256.
     """
     if not (folder / INDEX).is_file():
         raise FileNotFoundError(
@@ -133,6 +142,8 @@ def check_folder(folder: Path) -> None:
     for part in (*PARTS, "tokenizer", "scheduler"):
         if not (folder / part).is_dir():
             raise FileNotFoundError(f"{folder} lacks its part {part}/; copy the folder again.")
+    for part, classes in PARTS.items():
+        _check_class(folder / part / "config.json", classes)
     for name, digest in index.get("sha256", {}).items():
         path = folder / name
         if not path.is_file():
@@ -157,6 +168,18 @@ def write_index(folder: Path, class_names: dict[str, str], **about: Any) -> None
         "sha256": {p.relative_to(folder).as_posix(): _sha256(p) for p in files},
     }
     (folder / INDEX).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def _check_class(path: Path, classes: tuple[str, ...]) -> None:
+    """Refuses a part that says it is of another class, before its keys are read as if it were."""
+    if not path.is_file():
+        return  # the reader of the part says what is missing
+    config = _read_json(path)
+    named = [config["_class_name"]] if "_class_name" in config else config.get("architectures")
+    if isinstance(named, list) and len(named) == 1 and named[0] not in classes:
+        raise ValueError(
+            f"{path.parent} holds a {named[0]}, where {' or '.join(classes)} is expected."
+        )
 
 
 def _read_json(path: Path) -> dict[str, Any]:

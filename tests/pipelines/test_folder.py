@@ -77,6 +77,27 @@ def test_unknown_and_missing_settings_are_named(root):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"), [({"num_steps": -1}, "num_steps is -1"), ({"num_steps": None}, "None")]
+)
+def test_a_setting_without_meaning_is_reported_with_its_file(root, change, message):
+    path = root / folder.SAMPLING
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ValueError, match=rf"scheduler_config\.json: .*{message}"):
+        folder.read_sampling(root)
+
+
+@pytest.mark.parametrize("key", ["_class_name", "architectures"])
+def test_a_part_that_is_another_model_is_refused_by_its_class(root, key):
+    name = "WFVAEModel"
+    values = {key: name if key == "_class_name" else [name], "absolute_position": True}
+    path = root / "transformer" / "config.json"
+    path.write_text(json.dumps(values))
+    folder.write_index(root, {"vae": name})
+    with pytest.raises(ValueError, match="holds a WFVAEModel, where OpenSoraT2V_v1_3 is expected"):
+        folder.check_folder(root)
+
+
+@pytest.mark.parametrize(
     ("change", "message"),
     [
         ({"times_s": (1, 2)}, "one time per frame"),
