@@ -76,9 +76,11 @@ class Sampler:
         predictions.check_prediction(self.prediction, self._path)
         allowed = SAMPLERS[self.name].schedules
         if not isinstance(self._path, allowed):
+            fitting = [n for n, m in SAMPLERS.items() if isinstance(self._path, m.schedules)]
             raise ValueError(
                 f"Sampler {self.name!r} does not run on {self._path}; it needs a schedule of type "
-                f"{' or '.join(kind.__name__ for kind in allowed)}."
+                f"{' or '.join(kind.__name__ for kind in allowed)}. Samplers that run on this "
+                f"schedule: {', '.join(fitting)}."
             )
         self.rows()
 

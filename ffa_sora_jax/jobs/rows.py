@@ -116,7 +116,8 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
                 yield line, f"not readable as JSON ({error})"
                 continue
             if not isinstance(record, dict):
-                yield line, f"a JSON {type(record).__name__} where an object is expected"
+                kind = "null" if record is None else type(record).__name__
+                yield line, f"a JSON {kind} where an object is expected"
             elif unknown := sorted(set(record) - set(COLUMNS)):
                 yield line, f"unknown keys {unknown}; allowed: {', '.join(COLUMNS)}"
             else:

@@ -201,8 +201,8 @@ def test_guidance_inside_the_sampler():
     ("change", "message"),
     [
         ({"name": "dimm"}, "Did you mean 'ddim'"),
-        ({"schedule": "flow"}, "needs a schedule of type Discrete"),
-        ({"name": "flow_euler"}, "needs a schedule of type Flow"),
+        ({"schedule": "flow"}, "needs a schedule of type Discrete.*: dpmpp_2m, flow_euler"),
+        ({"name": "flow_euler"}, "needs a schedule of type Flow.*: ddim, ddpm, euler, "),
         ({"prediction": "eps"}, "zero_snr=False"),
         ({"prediction": "epsilon"}, "Unknown prediction"),
         ({"spacing": "even"}, "Unknown spacing"),

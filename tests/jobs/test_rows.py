@@ -63,6 +63,7 @@ def test_bytes_that_are_not_utf8_spoil_their_row_only(tmp_path):
     [
         ("{not json", "not readable as JSON"),
         ("[1, 2]", "JSON list"),
+        ("null", "a JSON null where"),
         ('{"raport": "x"}', "unknown keys ['raport']"),
         ('{"id": "a"}', "missing"),
         ('{"report": 3}', "not text"),
