@@ -1,8 +1,9 @@
 r"""Text to video on generated phantoms, 64 px: the model that ships with the package.
 
 Prepare:  ffa-sora prepare --dataset phantom/64_full --data-dir data
+          ffa-sora export --workdir runs/vae --output runs/vae-model
           ffa-sora prepare latents --dataset phantom/64_full --data-dir data \
-            --vae runs/vae/model --mirror
+            --vae runs/vae-model --mirror
 Run:      ffa-sora train --config configs/t2v_phantom.py --workdir runs/t2v
 Hardware: any CPU with 2 cores, or one GPU. `:runlocal` is a small model for a laptop minute.
 Expected: docs/results.md.
@@ -38,7 +39,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         pooled_text=True,
         zero_init=True,
     )
-    config.vae.dir = "runs/vae/model"
+    config.vae.dir = "runs/vae-model"
     config.text_encoder = dict(
         kind="t5",  # trained together with the DiT; "stored" reads embeddings instead
         vocab_size=2048,

@@ -1,6 +1,6 @@
 """`ffa-sora prepare latents`: stores the VAE posterior of every clip of a dataset, once.
 
-    ffa-sora prepare latents --dataset phantom/64 --data-dir data --vae runs/vae/export --mirror
+    ffa-sora prepare latents --dataset phantom/64 --data-dir data --vae runs/vae-model --mirror
 
 Training then reads latents instead of encoding the same clips in every epoch
 (`--config.data.latents=data/latents/{name}`). Running the command again after a kill goes on with
