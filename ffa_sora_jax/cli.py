@@ -25,8 +25,16 @@ VERBS = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one verb; returns its exit code (2 for bad usage or bad input)."""
+    """Runs one verb; returns its exit code (1 for Ctrl-C, 2 for bad usage or bad input)."""
     argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _main(argv)
+    except KeyboardInterrupt:  # also while the modules of a verb load, which takes seconds
+        sys.stderr.write("ffa-sora: stopped; run the same command again.\n")
+        return 1
+
+
+def _main(argv: list[str]) -> int:
     if not argv or argv[0] in ("-h", "--help"):
         sys.stdout.write(_overview())
         return 0 if argv else 2

@@ -77,6 +77,15 @@ def test_what_is_missing_is_named(argv, message, tmp_path, monkeypatch, capsys):
     assert message in said and "Traceback" not in said
 
 
+def test_ctrl_c_while_a_verb_loads_is_no_traceback(monkeypatch, capsys):
+    def interrupted(name):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli.importlib, "import_module", interrupted)
+    assert cli.main(["sample", "--report", "x"]) == 1
+    assert "run the same command again" in capsys.readouterr().err
+
+
 def test_module_and_console_script_are_the_same_program():
     done = subprocess.run(
         [sys.executable, "-m", "ffa_sora_jax", "--version"],

@@ -2,16 +2,18 @@
 
 The job may be killed at any moment and started again with the same command: rows whose outputs are
 there, byte for byte, are skipped; no row is lost and none is made twice. A row that fails is
-recorded with its reason and the job goes on. Exit code: 0 all rows done, 1 stopped (for example the
-disk is full: make room and start again), 2 bad usage, 3 some rows failed.
+recorded with its reason and the job goes on. Exit code: 0 all rows done, 1 stopped (Ctrl-C,
+SIGTERM, or the disk is full: make room and start again), 2 bad usage, 3 some rows failed.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import hashlib
 import json
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +76,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples everything that is not there yet; see the module for the exit codes."""
+    try:
+        with _sigterm_as_ctrl_c():
+            return _run(args)
+    except KeyboardInterrupt:
+        return _stopped("asked to stop")
+
+
+def _run(args: argparse.Namespace) -> int:
     check_writable(args.format)
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
@@ -94,10 +104,7 @@ def run(args: argparse.Namespace) -> int:
         todo = [item for item in fresh if not manifest.is_done(item.name)]
         failed |= _make(todo, pipeline, manifest, args)
     except OSError as error:
-        sys.stderr.write(
-            f"stopped: {error}. Finished rows are safe; run the same command again to go on.\n"
-        )
-        return STOPPED
+        return _stopped(str(error))
     for name, reason in failed.items():
         sys.stderr.write(f"failed: {name}: {reason}\n")
     made = [item.name for item in fresh if item.name not in failed]
@@ -108,6 +115,23 @@ def run(args: argparse.Namespace) -> int:
         f"{len(failed)} failed.\n"
     )
     return SOME_FAILED if failed else OK
+
+
+def _stopped(reason: str) -> int:
+    sys.stderr.write(
+        f"stopped: {reason}. Finished rows are safe; run the same command again to go on.\n"
+    )
+    return STOPPED
+
+
+@contextlib.contextmanager
+def _sigterm_as_ctrl_c() -> Iterator[None]:
+    """While entered, SIGTERM raises KeyboardInterrupt, so that both stop the job in one way."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def plan(

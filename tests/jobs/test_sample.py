@@ -6,6 +6,8 @@ The model is a stand-in that writes its report and seed; the real one is tested 
 import argparse
 import errno
 import json
+import os
+import signal
 from types import SimpleNamespace
 
 import numpy as np
@@ -151,6 +153,22 @@ def test_a_full_disk_stops_the_job_with_its_own_code(tmp_path, model, table, mon
     monkeypatch.setattr(Result, "save", whole)
     assert run("--reports", table, "--output", out) == 0
     assert model.calls.count(("left eye", 1)) == 1
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_the_job_with_a_word_and_it_goes_on(tmp_path, model, table, capsys, number):
+    def interrupt():
+        if len(model.calls) == 2:
+            os.kill(os.getpid(), number)
+
+    out, before = tmp_path / "out", signal.getsignal(signal.SIGTERM)
+    model.before_call = interrupt
+    assert run("--reports", table, "--output", out) == 1
+    assert "run the same command again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+    model.before_call = lambda: None
+    assert run("--reports", table, "--output", out) == 0
+    assert len(model.calls) == len(set(model.calls)) == 4
 
 
 def test_shards_share_the_rows_without_overlap(tmp_path, model, table):
