@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     check_writable(args.format)
+    _check_folder(args.output)
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
     shard, num_shards = shards.parse_shard(args.shard)
@@ -98,8 +99,8 @@ def _run(args: argparse.Namespace) -> int:
     items, bad = plan(rows, fixed, single=args.report is not None)
     items, bad = items[shard::num_shards], bad[shard::num_shards]
     total = len(items) + len(bad)
-    manifest = Manifest(args.output, shard=shard, num_shards=num_shards)
     try:
+        manifest = Manifest(args.output, shard=shard, num_shards=num_shards)
         failed, fresh = _refuse(items, bad, pipeline, manifest)
         todo = [item for item in fresh if not manifest.is_done(item.name)]
         failed |= _make(todo, pipeline, manifest, args)
@@ -167,6 +168,13 @@ def _rows(args: argparse.Namespace) -> list[Row | BadRow]:
     if not args.report.strip():
         raise ValueError("--report is empty; write what the angiogram should show.")
     return [Row("video", args.report.strip(), args.seed, args.samples)]
+
+
+def _check_folder(output: Path) -> None:
+    """Raises ValueError if the output, or a folder it would lie in, is a file."""
+    for path in (output, *output.parents):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; --output must be a folder.")
 
 
 def _refuse(

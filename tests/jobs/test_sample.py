@@ -223,3 +223,10 @@ def test_single_reports_share_a_folder(tmp_path, model, capsys):
 def test_bad_usage_is_explained(tmp_path, model, options, message):
     with pytest.raises(ValueError, match=message):
         run(*options, "--output", tmp_path / "out")
+
+
+@pytest.mark.parametrize("output", ["table.csv", "table.csv/out/deep"])
+def test_an_output_that_is_a_file_is_refused_before_sampling(tmp_path, model, table, output):
+    with pytest.raises(ValueError, match=r"table\.csv is a file; --output must be a folder"):
+        run("--reports", table, "--output", tmp_path / output)
+    assert not model.calls
