@@ -25,6 +25,7 @@ from ffa_sora_jax.pipelines.result import FORMATS, VideoResult, check_writable, 
 from ffa_sora_jax.pipelines.text_to_video import MAX_SEED, TextToVideo, describe
 
 OK, STOPPED, SOME_FAILED = 0, 1, 3
+MAX_MIN_PX = 4096  # every frame of a video is held enlarged in memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,8 @@ def _run(args: argparse.Namespace) -> int:
     _check_folder(args.output)
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
+    if not 0 <= args.min_px <= MAX_MIN_PX:
+        raise ValueError(f"--min-px is {args.min_px}; it must lie in 0 .. {MAX_MIN_PX}.")
     shard, num_shards = shards.parse_shard(args.shard)
     rows = _rows(args)
     pipeline = TextToVideo.from_pretrained(args.weights)

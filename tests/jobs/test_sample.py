@@ -217,12 +217,17 @@ def test_single_reports_share_a_folder(tmp_path, model, capsys):
         (("--report", "x", "--sampler", "ddmi"), "Unknown sampler 'ddmi'"),
         (("--report", "x", "--num-steps", "0"), "num_steps"),
         (("--report", "x", "--guidance-scale", "-1"), "must not be negative"),
+        (("--report", "x", "--guidance-scale", "nan"), "guidance scale is nan"),
+        (("--report", "x", "--guidance-scale", "inf"), "guidance scale is inf"),
         (("--report", "x", "--batch-size", "0"), "at least 1"),
+        (("--report", "x", "--min-px", "-5"), r"in 0 \.\. 4096"),
+        (("--report", "x", "--min-px", "4097"), r"in 0 \.\. 4096"),
     ],
 )
 def test_bad_usage_is_explained(tmp_path, model, options, message):
     with pytest.raises(ValueError, match=message):
         run(*options, "--output", tmp_path / "out")
+    assert not model.calls
 
 
 @pytest.mark.parametrize("output", ["table.csv", "table.csv/out/deep"])
