@@ -4,10 +4,13 @@ A job that was killed reads the record again: an item counts as done only if its
 and every output still has the recorded SHA-256. A line cut short by a kill is dropped.
 """
 
+import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,39 @@ def sha256_file(path: Path) -> str:
     """Hex SHA-256 of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def only_one(directory: Path, *, shard: int = 0, num_shards: int = 1) -> Iterator[None]:
+    """Keeps a second process from the same items; the system frees the lock on a kill.
+
+    Shards of one job work side by side. Shards of two divisions, 1 of 2 and 1 of 3, share items
+    and exclude each other; each takes its own lock before it looks at the others', so that of two
+    that start together at least one sees the other.
+
+    Raises:
+      ValueError: another process holds the shard, or works on another division.
+    """
+    directory.mkdir(parents=True, exist_ok=True)
+    own = directory / f".lock-{shard:05d}-of-{num_shards:05d}"
+    with contextlib.ExitStack() as stack:
+        _lock(own, stack)
+        for path in directory.glob(".lock-*-of-*"):
+            if not path.name.endswith(f"-of-{num_shards:05d}"):
+                with contextlib.ExitStack() as probe:
+                    _lock(path, probe)
+        yield
+
+
+def _lock(path: Path, stack: contextlib.ExitStack) -> None:
+    file = stack.enter_context(path.open("a"))
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        raise ValueError(
+            f"Another process works in {path.parent}; wait for it, give another --output, or "
+            "share the work with --shard, the same N for all."
+        ) from error
 
 
 class Manifest:

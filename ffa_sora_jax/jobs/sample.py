@@ -19,7 +19,7 @@ from typing import Any
 
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import shards
-from ffa_sora_jax.jobs.manifest import Manifest
+from ffa_sora_jax.jobs.manifest import Manifest, only_one
 from ffa_sora_jax.jobs.rows import BadRow, Row, read_table
 from ffa_sora_jax.pipelines.result import FORMATS, VideoResult, check_writable, output_paths
 from ffa_sora_jax.pipelines.text_to_video import MAX_SEED, TextToVideo, describe
@@ -103,10 +103,11 @@ def _run(args: argparse.Namespace) -> int:
     items, bad = items[shard::num_shards], bad[shard::num_shards]
     total = len(items) + len(bad)
     try:
-        manifest = Manifest(args.output, shard=shard, num_shards=num_shards)
-        failed, fresh = _refuse(items, bad, pipeline, manifest)
-        todo = [item for item in fresh if not manifest.is_done(item.name)]
-        failed |= _make(todo, pipeline, manifest, args)
+        with only_one(args.output, shard=shard, num_shards=num_shards):
+            manifest = Manifest(args.output, shard=shard, num_shards=num_shards)
+            failed, fresh = _refuse(items, bad, pipeline, manifest)
+            todo = [item for item in fresh if not manifest.is_done(item.name)]
+            failed |= _make(todo, pipeline, manifest, args)
     except OSError as error:
         return _stopped(str(error))
     for name, reason in failed.items():

@@ -1,8 +1,12 @@
 """The record survives kills: only whole, verified outputs count."""
 
 import json
+import subprocess
+import sys
 
-from ffa_sora_jax.jobs.manifest import Manifest
+import pytest
+
+from ffa_sora_jax.jobs.manifest import Manifest, only_one
 
 
 def make(folder, name, content=b"video"):
@@ -55,3 +59,22 @@ def test_shards_write_their_own_file_and_read_all(tmp_path):
     assert (tmp_path / "manifest-00001-of-00004.jsonl").is_file()
     assert Manifest(tmp_path).is_done("a")
     assert Manifest(tmp_path, shard=0, num_shards=2).is_done("a")
+
+
+def test_a_killed_process_leaves_no_lock(tmp_path):
+    code = (
+        "import sys, pathlib, time\n"
+        "from ffa_sora_jax.jobs.manifest import only_one\n"
+        "with only_one(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as other:
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match="Another process"), only_one(tmp_path):
+            pass
+        other.kill()
+    with only_one(tmp_path):
+        pass

@@ -180,6 +180,24 @@ def test_shards_share_the_rows_without_overlap(tmp_path, model, table):
     assert len(model.calls) == 4
 
 
+@pytest.mark.parametrize(
+    ("second", "allowed"), [("0/2", False), ("1/2", True), ("0/1", False), ("2/3", False)]
+)
+def test_two_processes_never_work_on_the_same_items(tmp_path, model, table, second, allowed):
+    def start_another():
+        model.before_call = lambda: None
+        if allowed:
+            assert run("--reports", table, "--output", out, "--shard", second) == 0
+        else:
+            with pytest.raises(ValueError, match=r"Another process works in .*--shard"):
+                run("--reports", table, "--output", out, "--shard", second)
+
+    out, model.before_call = tmp_path / "out", start_another
+    assert run("--reports", table, "--output", out, "--shard", "0/2") == 0
+    assert len(model.calls) == len(set(model.calls)) == (4 if allowed else 2)
+    assert run("--reports", table, "--output", out) == 0, "the lock is free again"
+
+
 def test_batches_are_filled_by_the_model_not_by_the_job(tmp_path, model, table):
     assert run("--reports", table, "--output", tmp_path / "out", "--batch-size", 3) == 0
     assert len(model.calls) == 4
