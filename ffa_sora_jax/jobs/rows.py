@@ -41,11 +41,20 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class BadRow:
-    """A row that cannot be read: where it is, how it is called, and why."""
+    """A row that cannot be read: where it ends and starts, how it is called, and why.
+
+    `first_line` is 0 for a row of one line.
+    """
 
     line: int
     id: str
     reason: str
+    first_line: int = 0
+
+    @property
+    def where(self) -> str:
+        """ "line 2" or "lines 2-3"."""
+        return f"lines {self.first_line}-{self.line}" if self.first_line else f"line {self.line}"
 
 
 def read_table(path: Path, *, seed: int = 0, samples: int = 1) -> list[Row | BadRow]:
@@ -67,8 +76,10 @@ def read_table(path: Path, *, seed: int = 0, samples: int = 1) -> list[Row | Bad
         raise ValueError(f"Cannot read {path.name}: a table ends in {', '.join(readers)}.")
     rows: list[Row | BadRow] = []
     seen: dict[str, int] = {}
-    for number, (line, record) in enumerate(readers[path.suffix.lower()](path), start=1):
+    for number, (first, line, record) in enumerate(readers[path.suffix.lower()](path), start=1):
         row = _row(record, line, f"row{number:05d}", seed, samples)
+        if isinstance(row, BadRow) and first < line:
+            row = dataclasses.replace(row, first_line=first)
         if isinstance(row, Row) and row.id in seen:
             reason = f"id {row.id!r} is taken by line {seen[row.id]}; give every row its own id"
             row = BadRow(line, f"line{line:05d}", reason)
@@ -79,33 +90,51 @@ def read_table(path: Path, *, seed: int = 0, samples: int = 1) -> list[Row | Bad
     return rows
 
 
-def _csv_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yields (line, record or reason). Bytes that are not UTF-8 spoil their own row only."""
+_Records = Iterator[tuple[int, int, dict[str, Any] | str]]
+
+
+def _csv_records(path: Path) -> _Records:
+    """Yields (first line, last line, record or reason).
+
+    Bytes that are not UTF-8 spoil their own row only. A quote that is not closed spoils the lines
+    up to where the reader notices; each of them counts as a row, and none is guessed at.
+    """
     with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        reader = csv.reader(file, strict=True)
+        lines = list(file)
+    reader = csv.reader(lines, strict=True)
+    try:
         header = [name.strip() for name in next(reader, [])]
-        check_keys(f"column in {path.name}", header, COLUMNS)
-        if "report" not in header:
-            raise ValueError(f"{path} has no column 'report'; the first line names the columns.")
-        while True:
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield reader.line_num, f"not readable as CSV ({error}); check the quotes"
-                continue
-            if not fields:
-                continue
-            if len(fields) != len(header):
-                reason = f"{len(fields)} fields where the header names {len(header)}; check quotes"
-                yield reader.line_num, reason
-            else:
-                yield reader.line_num, dict(zip(header, fields, strict=True))
+    except csv.Error as error:
+        raise ValueError(f"The first line of {path} is not readable as CSV ({error}).") from error
+    check_keys(f"column in {path.name}", header, COLUMNS)
+    if "report" not in header:
+        raise ValueError(f"{path} has no column 'report'; the first line names the columns.")
+    while True:
+        first = reader.line_num + 1
+        try:
+            fields = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            last = reader.line_num
+            reason = f"not readable as CSV ({error}); check the quotes"
+            if first < last:
+                reason = f"not read; a quote opened on line {first} is not closed"
+            for _ in filter(str.strip, lines[first - 1 : last]):
+                yield first, last, reason
+            continue
+        last = reader.line_num
+        if not fields:
+            continue
+        if len(fields) != len(header):
+            reason = f"{len(fields)} fields where the header names {len(header)}; check quotes"
+            yield first, last, reason
+        else:
+            yield first, last, dict(zip(header, fields, strict=True))
 
 
-def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Yields (line, record or reason) for every line that is not blank."""
+def _json_records(path: Path) -> _Records:
+    """Yields (line, line, record or reason) for every line that is not blank."""
     with path.open("rb") as file:
         for line, raw in enumerate(file, start=1):
             if not raw.strip():
@@ -113,15 +142,15 @@ def _json_records(path: Path) -> Iterator[tuple[int, dict[str, Any] | str]]:
             try:
                 record = json.loads(raw.decode("utf-8-sig"))
             except (UnicodeDecodeError, json.JSONDecodeError) as error:
-                yield line, f"not readable as JSON ({error})"
+                yield line, line, f"not readable as JSON ({error})"
                 continue
             if not isinstance(record, dict):
                 kind = "null" if record is None else type(record).__name__
-                yield line, f"a JSON {kind} where an object is expected"
+                yield line, line, f"a JSON {kind} where an object is expected"
             elif unknown := sorted(set(record) - set(COLUMNS)):
-                yield line, f"unknown keys {unknown}; allowed: {', '.join(COLUMNS)}"
+                yield line, line, f"unknown keys {unknown}; allowed: {', '.join(COLUMNS)}"
             else:
-                yield line, record
+                yield line, line, record
 
 
 def _row(

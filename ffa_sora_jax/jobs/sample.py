@@ -188,7 +188,7 @@ def _refuse(
     failed: dict[str, str] = {}
     fresh: list[Item] = []
     for row in bad:
-        failed[row.id] = f"line {row.line}: {row.reason}"
+        failed[row.id] = f"{row.where}: {row.reason}"
     names: set[str] = set()
     for item in items:
         known = manifest.get(item.name)

@@ -52,6 +52,22 @@ def test_a_bad_csv_row_is_reported_and_the_next_one_is_read(tmp_path, row, reaso
     assert good == Row("b", "good", 2, 1, line=3)
 
 
+def test_a_quote_that_is_not_closed_names_every_line_it_spoils(tmp_path):
+    rows = 'a,"Left eye\nb,"Right eye"\nc,disc\nd,macula\n'
+    first, second, c, d = read_table(write(tmp_path / "t.csv", "id,report\n" + rows))
+    for row in (first, second):
+        assert row.where == "lines 2-3"
+        assert row.reason == "not read; a quote opened on line 2 is not closed"
+    assert (first.id, second.id) == ("row00001", "row00002")
+    assert (c, d) == (Row("c", "disc", line=4), Row("d", "macula", line=5))
+
+
+def test_a_quote_open_at_the_end_spoils_the_lines_that_hold_text(tmp_path):
+    rows = read_table(write(tmp_path / "t.csv", 'report\ngood\n"Left eye\nRight eye\n\n'))
+    assert [row.where for row in rows[1:]] == ["lines 3-5"] * 2
+    assert "opened on line 3" in rows[1].reason and rows[0].report == "good"
+
+
 def test_bytes_that_are_not_utf8_spoil_their_row_only(tmp_path):
     table = write(tmp_path / "t.csv", b"id,report\na,\xff\xfe\nb,good\n")
     bad, good = read_table(table)
@@ -90,6 +106,7 @@ def test_an_id_used_twice_fails_the_second_row(tmp_path):
         ("t.csv", "id,reprot\na,b\n", "Did you mean 'report'"),
         ("t.csv", "id,seed\na,1\n", "no column 'report'"),
         ("t.csv", "report\n", "no rows"),
+        ("t.csv", 'id,"report\na,x\n', "first line of .* is not readable"),
         ("t.csv", "", "no column 'report'"),
     ],
 )

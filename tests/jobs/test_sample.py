@@ -121,6 +121,15 @@ def test_bad_rows_are_reported_and_the_others_are_made(tmp_path, model, capsys):
     assert ("a", "ok") in records(out) and model.calls.count(("disc", 1)) == 1
 
 
+def test_rows_behind_an_open_quote_are_counted_and_named(tmp_path, model, capsys):
+    table = tmp_path / "t.csv"
+    table.write_text('id,report\na,"Left eye\nb,"Right eye"\nc,disc\nd,macula\n')
+    assert run("--reports", table, "--output", tmp_path / "out") == 3
+    said = capsys.readouterr()
+    assert "2 of 4 videos" in said.out and "2 failed" in said.out
+    assert said.err.count("lines 2-3: not read; a quote opened on line 2 is not closed") == 2
+
+
 @pytest.mark.parametrize("when", [1, 2, 3])
 def test_a_kill_loses_and_repeats_no_finished_row(tmp_path, model, table, when):
     class Killed(BaseException):
