@@ -5,8 +5,13 @@ command goes on where it was killed, and gives the same bytes.
 """
 
 import argparse
+import contextlib
 import os
+import signal
+import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from ffa_sora_jax.common.names import unknown_name
 
@@ -34,9 +39,23 @@ def run(args: argparse.Namespace) -> int:
     family = args.dataset.split("/")[0]
     families = (PHANTOM, *EXAM_DATASETS)
     if family not in families:
-        allowed = [f"{family}/64" for family in families]
-        raise ValueError(unknown_name("dataset", args.dataset, allowed))
+        raise ValueError(
+            f"{unknown_name('dataset family', family, families)} A dataset is FAMILY/SIZE, and "
+            "sizes vary by family: phantom/64, phantom/256_full, hospital_exams/512, ffa_ir/512."
+        )
     _check_family(args, family)
+    _check_folder(args.data_dir, "--data-dir")
+    if args.staging is not None:
+        _check_folder(args.staging, "--staging")
+    try:
+        with _terminated_as_interrupted():
+            return _run_family(args, family)
+    except KeyboardInterrupt:  # before there is anything to keep
+        sys.stderr.write("prepare: interrupted. Run the same command again.\n")
+        return 1
+
+
+def _run_family(args: argparse.Namespace, family: str) -> int:
     if family in EXAM_DATASETS:
         from tfds_ffa import prepare_exams
 
@@ -44,6 +63,27 @@ def run(args: argparse.Namespace) -> int:
     from tfds_ffa import prepare_phantom
 
     return prepare_phantom.run(args)
+
+
+@contextlib.contextmanager
+def _terminated_as_interrupted() -> Iterator[None]:
+    """While entered, SIGTERM does what Ctrl-C does, once, so that workers are stopped."""
+
+    def interrupt(number: int, _: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # a second one would break off the stopping
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_folder(folder: Path, option: str) -> None:
+    for path in (folder, *folder.parents):
+        if path.exists() and not path.is_dir():
+            raise ValueError(f"{path} is a file; {option} must be a folder.")
 
 
 def _check_family(args: argparse.Namespace, family: str) -> None:

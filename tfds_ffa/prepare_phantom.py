@@ -6,22 +6,25 @@ command again after a kill, a full disk or a power cut gives the same bytes.
 """
 
 import argparse
-import concurrent.futures
+import contextlib
 import dataclasses
-import multiprocessing
+import functools
 import shutil
 import sys
 from collections.abc import Iterable
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
 
-import cv2
-
 from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.common.progress import Progress
-from tfds_ffa import writing
+from tfds_ffa import workers, writing
 from tfds_ffa.phantom import exams
+
+CHUNK_LIMIT_S = 3600.0  # many times what a chunk takes; a worker that hangs ends the run in words
+
+
+class WorkerLost(RuntimeError):
+    """A worker gave no chunk; the text says why."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -40,8 +43,8 @@ def run(args: argparse.Namespace) -> int:
             _write_dataset(args, target, chunk_dir)
     except KeyboardInterrupt:
         return _stopped("interrupted", chunk_dir)
-    except BrokenProcessPool:
-        return _stopped("a worker was killed (out of memory? try fewer --workers)", chunk_dir)
+    except WorkerLost as error:
+        return _stopped(str(error), chunk_dir)
     except OSError as error:
         if error.errno not in writing.DISK_FULL:
             raise
@@ -77,37 +80,35 @@ def make_builder(
     )
 
 
-def render_chunks(recipe: exams.Recipe, chunk_dir: Path, workers: int) -> None:
+def render_chunks(recipe: exams.Recipe, chunk_dir: Path, num_workers: int) -> None:
     """Renders every chunk that is not there yet."""
     chunks = [chunk for split in exams.SPLITS for chunk in recipe.chunks(split)]
     missing = [chunk for chunk in chunks if not exams.chunk_path(chunk_dir, chunk).exists()]
     kept = recipe.num_exams - sum(len(chunk) for chunk in missing)
     progress = Progress("exams rendered", recipe.num_exams, done=kept)
-    for count in _render(recipe, chunk_dir, missing, min(workers, len(missing))):
+    for count in _render(recipe, chunk_dir, missing, num_workers):
         progress.advance(count)
 
 
 def _render(
-    recipe: exams.Recipe, chunk_dir: Path, chunks: list[tuple[int, ...]], workers: int
+    recipe: exams.Recipe, chunk_dir: Path, chunks: list[tuple[int, ...]], num_workers: int
 ) -> Iterable[int]:
     """Yields the number of exams of every chunk as it is finished."""
-    if workers <= 1:
+    write = functools.partial(exams.write_chunk, chunk_dir, recipe)
+    if min(num_workers, len(chunks)) <= 1:
         for chunk in chunks:
-            exams.write_chunk(chunk_dir, recipe, chunk)
+            write(chunk)
             yield len(chunk)
         return
-    # Forking a process that has started threads (OpenCV, TFDS) can deadlock: spawn.
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        futures = {pool.submit(exams.write_chunk, chunk_dir, recipe, c): len(c) for c in chunks}
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-                yield futures[future]
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    with contextlib.closing(workers.run(write, chunks, num_workers, CHUNK_LIMIT_S)) as results:
+        for chunk, result in results:
+            if isinstance(result, workers.Failure):
+                raise WorkerLost(
+                    "a worker was killed (out of memory? try fewer --workers)"
+                    if result.reason == "worker_died"
+                    else f"a worker took more than {CHUNK_LIMIT_S:.0f} s for {len(chunk)} exams"
+                )
+            yield len(chunk)
 
 
 def _write_dataset(args: argparse.Namespace, target: Path, chunk_dir: Path) -> None:

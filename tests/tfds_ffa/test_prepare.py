@@ -8,13 +8,15 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from ffa_sora_jax import cli
 from tests.tfds_ffa.conftest import NUM_EXAMS
-from tfds_ffa import prepare_phantom
+from tests.tfds_ffa.test_workers import wait_until_gone
+from tfds_ffa import prepare, prepare_phantom
 from tfds_ffa.phantom import exams
 
 
@@ -64,6 +66,47 @@ def test_killed_runs_go_on_and_give_the_same_bytes(data_dir, tmp_path):
     assert kept < int(first.split()[2].split("/")[0]) <= kept + 2  # nothing is done again
     assert records(tmp_path) == records(data_dir)
     assert not list(tmp_path.glob("phantom/64/.chunks-*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_worker_outlives_a_stopped_run(tmp_path, number):
+    process = start(tmp_path, "--workers", "2", "--num-exams", "400")
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("phantom/64/.chunks-*/*.npz"))) < 2:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) >= 2
+    process.send_signal(number)
+    _, said = process.communicate(timeout=30)  # ends when nobody holds stderr any more
+    wait_until_gone(children)
+    if number == signal.SIGTERM:
+        assert process.returncode == 1
+        assert "chunks of 2 exams are kept. Run the same command again" in said
+
+
+def test_sigterm_before_there_is_anything_to_keep(tmp_path, monkeypatch, capsys):
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(
+        prepare, "_run_family", lambda *_: os.kill(os.getpid(), signal.SIGTERM) or time.sleep(5)
+    )
+    assert cli.main(command(tmp_path)) == 1
+    assert "same command again" in capsys.readouterr().err
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.parametrize(
+    ("failure", "message"),
+    [("worker_died", "try fewer --workers"), ("time_limit", "more than 3600 s for 16 exams")],
+)
+def test_a_lost_worker_stops_the_run_in_words(tmp_path, monkeypatch, capsys, failure, message):
+    def lost(_, chunks, *__):
+        yield chunks[0], prepare_phantom.workers.Failure(failure)
+
+    monkeypatch.setattr(prepare_phantom.workers, "run", lost)
+    assert cli.main([*command(tmp_path), "--num-exams", "40", "--workers", "2"]) == 1
+    said = capsys.readouterr().err
+    assert message in said and "same command again" in said
 
 
 def test_two_spawned_workers_render_what_one_process_renders(tmp_path):
@@ -154,11 +197,20 @@ def test_a_second_prepare_of_the_same_folder_is_refused(tmp_path, capsys):
     assert "Another prepare" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("below", ["", "below/it"])
+def test_a_file_is_no_data_dir(tmp_path, capsys, below):
+    file = tmp_path / "file"
+    file.touch()
+    assert cli.main(command(file / below)) == 2
+    assert f"{file} is a file; --data-dir must be a folder" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("more", "message"),
     [
         (["--dataset", "phantom/46"], "phantom/64"),
-        (["--dataset", "fantom/64"], "Did you mean"),
+        (["--dataset", "phanton/64"], "Did you mean 'phantom'?"),
+        (["--dataset", "phanton/64"], "sizes vary by family: phantom/64, phantom/256_full"),
         (["--num-exams", "3"], "at least 20"),
         (["--workers", "0"], "--workers is 0"),
         (["--seed", "-1"], "seed is -1"),

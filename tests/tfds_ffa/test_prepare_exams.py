@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from ffa_sora_jax import cli
 from tests.tfds_ffa import exams
+from tests.tfds_ffa.test_workers import wait_until_gone
 from tfds_ffa import exam_builder, prepare, prepare_exams
 from tfds_ffa.curation import stage
 from tfds_ffa.curation.ledger import Ledger, Outcome
@@ -73,6 +75,25 @@ def test_a_killed_build_goes_on_and_gives_the_same_bytes(done, fresh, capfd):
     assert (last == 4 and first > len(there)) or len(there) == 4
     assert all(path.stat().st_mtime_ns == when for path, when in there.items())
     assert exams.hashes(fresh) == exams.hashes(done)
+
+
+def test_sigterm_stops_the_workers_and_says_how_to_go_on(fresh):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "ffa_sora_jax", *exams.argv(fresh)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+    deadline = time.monotonic() + 60
+    while len(started := children.read_text().split()) < 2:  # a worker, and Python's tracker
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.005)
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert "finished exams are kept. Run the same command again" in said
+    wait_until_gone(started)
+    assert not exams.hashes(fresh)
 
 
 def test_finished_exams_are_not_done_again(done, folder, capfd):

@@ -29,7 +29,8 @@ from ffa_sora_jax.video.cleaning import (
 )
 from ffa_sora_jax.video.fingerprint import clip_fingerprint
 from ffa_sora_jax.video.reading import Limits, ReadError, open_exam
-from tfds_ffa.curation import reasons, workers
+from tfds_ffa import workers
+from tfds_ffa.curation import reasons
 from tfds_ffa.curation.ledger import KEPT, Outcome
 
 # Their releases may change decoded or resized pixels.

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ffa_sora_jax.common.progress import Progress
-from tfds_ffa.curation import workers
+from tfds_ffa import workers
 from tfds_ffa.curation.ledger import Ledger, Outcome
 from tfds_ffa.curation.process import ExamTask, Options, digest, left_out, process_exam
 

@@ -1,7 +1,8 @@
 """Worker processes that may hang or die on one task without taking the others with them.
 
 A `concurrent.futures` pool is lost as a whole when one of its processes is killed, and cannot stop
-a call that never returns. Exams can cause both: a broken codec, a file that needs all memory.
+a call that never returns. Exams can cause both: a broken codec, a file that needs all memory. Its
+processes also stay when the one that started them is killed.
 """
 
 import collections
@@ -12,7 +13,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from multiprocessing import connection
 from pathlib import Path
@@ -31,7 +32,7 @@ class Failure:
 
 def run(
     function: Callable[[Any], Any], tasks: Sequence[Any], workers: int, time_limit_s: float
-) -> Iterator[tuple[Any, Any]]:
+) -> Generator[tuple[Any, Any], None, None]:
     """Calls `function(task)` in worker processes; yields (task, result) in order of completion.
 
     A process that dies, or works longer than the limit on one task, gives a `Failure` as the
@@ -47,10 +48,13 @@ def run(
     Raises:
       OSError: one raised by `function`, such as a full disk.
       RuntimeError: another exception of `function`, named by its type and place.
+      KeyboardInterrupt: a process was asked to end (SIGTERM), which is meant for all of them.
     """
     queue = collections.deque(tasks)
-    crew = [_Worker(function) for _ in range(min(workers, len(queue)))]
+    crew: list[_Worker] = []
     try:
+        for _ in range(min(workers, len(queue))):
+            crew.append(_Worker(function))  # one by one, so that an interrupt here leaves none
         while queue or any(worker.busy for worker in crew):
             for worker in crew:
                 if not worker.busy and queue:
@@ -74,7 +78,7 @@ def _collect(
             try:
                 kind, value = worker.pipe.recv()
             except (EOFError, ConnectionResetError):
-                failed = "worker_died"
+                failed = worker.how_it_ended()
             else:
                 if kind == "started":
                     worker.deadline = time.monotonic() + time_limit_s
@@ -111,6 +115,13 @@ class _Worker:
     def finish(self) -> Any:
         task, self.busy, self.task = self.task, False, None
         return task
+
+    def how_it_ended(self) -> str:
+        """The reason of the `Failure`; `timeout` and batch systems signal a whole group."""
+        self.process.join(_KILL_S)
+        if self.process.exitcode == -signal.SIGTERM:
+            raise KeyboardInterrupt
+        return "worker_died"
 
     def stop(self) -> None:
         self.pipe.close()

@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tfds_ffa.curation import workers
+from tfds_ffa import workers
 
 
 def work(task):
     if task == "die":
         os.kill(os.getpid(), signal.SIGKILL)
+    if task == "terminate":
+        os.kill(os.getpid(), signal.SIGTERM)
     if task == "hang":
         time.sleep(60)
     if task == "full":
@@ -44,14 +46,19 @@ def test_other_failures_stop_everything_and_name_nothing(task):
         assert "KeyError at test_workers.py:" in str(caught.value)
 
 
+def test_a_signal_to_the_whole_group_costs_no_task():
+    with pytest.raises(KeyboardInterrupt):
+        list(workers.run(work, ["a", "terminate", "b"], 1, 30.0))
+
+
 def test_no_task_starts_no_process():
     assert list(workers.run(work, [], 4, 1.0)) == []
 
 
 def test_workers_leave_when_their_parent_is_killed():
     code = (
-        "from tests.tfds_ffa.curation import test_workers as t\n"
-        "from tfds_ffa.curation import workers\n"
+        "from tests.tfds_ffa import test_workers as t\n"
+        "from tfds_ffa import workers\n"
         "if __name__ == '__main__':\n"
         "    for _ in workers.run(t.tell, ['x', 'hang'], 1, 60.0): pass\n"
     )
@@ -59,8 +66,12 @@ def test_workers_leave_when_their_parent_is_killed():
     worker = int(parent.stdout.readline())
     parent.kill()
     parent.wait()
+    wait_until_gone([worker])
+
+
+def wait_until_gone(pids):
     deadline = time.monotonic() + 10
-    while alive(worker):
+    while any(alive(pid) for pid in pids):
         assert time.monotonic() < deadline
         time.sleep(0.05)
 
