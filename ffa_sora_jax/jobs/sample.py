@@ -10,6 +10,7 @@ import argparse
 import contextlib
 import dataclasses
 import hashlib
+import itertools
 import json
 import signal
 import sys
@@ -142,24 +143,43 @@ def _sigterm_as_ctrl_c() -> Iterator[None]:
 def plan(
     rows: Sequence[Row | BadRow], fixed: dict[str, Any], *, single: bool = False
 ) -> tuple[list[Item], list[BadRow]]:
-    """Every video of a table, and the rows that cannot be read.
+    """Every video of a table, and the rows or videos that cannot be made.
+
+    No name is given twice: what would be called like something before it fails under its line.
 
     Args:
       rows: rows of the table.
       fixed: settings common to all rows; part of each item's key.
       single: name items by their key, so that one folder may take many single reports.
     """
-    items = []
+    items: list[Item] = []
+    bad: list[BadRow] = []
+    names: set[str] = set()
     for row in rows:
         if isinstance(row, BadRow):
+            bad.append(dataclasses.replace(row, id=_free_name(row.id, row.line, names)))
             continue
         for k in range(row.samples):
             content = {"report": row.report, "seed": row.seed + k, **fixed}
             key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
             name = row.id if row.samples == 1 else f"{row.id}-s{row.seed + k}"
             name = f"video-{key[:8]}" if single else name
-            items.append(Item(name, key, row.report, row.seed + k, row.line))
-    return items, [row for row in rows if isinstance(row, BadRow)]
+            if (free := _free_name(name, row.line, names)) == name:
+                items.append(Item(name, key, row.report, row.seed + k, row.line))
+            else:
+                reason = f"two videos would be called {name!r}; rename an id"
+                bad.append(BadRow(row.line, free, reason))
+    return items, bad
+
+
+def _free_name(name: str, line: int, names: set[str]) -> str:
+    """The name if it is free, else one made of the line; adds it to the names that are taken."""
+    candidates = itertools.chain(
+        (name, f"line{line:05d}"), (f"line{line:05d}-{i}" for i in itertools.count(2))
+    )
+    free = next(candidate for candidate in candidates if candidate not in names)
+    names.add(free)
+    return free
 
 
 def _rows(args: argparse.Namespace) -> list[Row | BadRow]:
@@ -189,14 +209,9 @@ def _refuse(
     fresh: list[Item] = []
     for row in bad:
         failed[row.id] = f"{row.where}: {row.reason}"
-    names: set[str] = set()
     for item in items:
         known = manifest.get(item.name)
         where = f"line {item.line}: " if item.line else ""
-        if item.name in names:
-            failed[item.name] = f"{where}two videos would be called {item.name!r}; rename an id"
-            continue
-        names.add(item.name)
         if known and known["status"] == "ok" and known["key"] != item.key:
             failed[item.name] = (
                 f"{where}{item.name!r} was made before from another report, seed, setting or "

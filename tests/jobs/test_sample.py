@@ -121,6 +121,36 @@ def test_bad_rows_are_reported_and_the_others_are_made(tmp_path, model, capsys):
     assert ("a", "ok") in records(out) and model.calls.count(("disc", 1)) == 1
 
 
+@pytest.mark.parametrize(
+    ("rows", "made", "failed"),
+    [
+        ("a,disc,0,2\na-s1,macula,0,1\nb,x,0,1\n", {"a-s0", "a-s1", "b"}, {"line00003"}),
+        ("a-s1,macula,0,1\na,disc,0,2\n", {"a-s1", "a-s0"}, {"line00003"}),
+        (
+            "a-s0,x,0,1\na-s1,x,0,1\na,disc,0,2\n",
+            {"a-s0", "a-s1"}, {"line00004", "line00004-2"},
+        ),
+        ("a,disc,0,2\na-s1,,0,1\n", {"a-s0", "a-s1"}, {"line00003"}),
+        ("a,,0,1\na,,0,1\nb,x,0,1\n", {"b"}, {"a", "line00003"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("num_shards", [1, 2])
+def test_names_that_clash_fail_under_their_line(
+    tmp_path, model, capsys, rows, made, failed, num_shards
+):
+    table, out = tmp_path / "t.csv", tmp_path / "out"
+    table.write_text("id,report,seed,samples\n" + rows)
+    for shard in range(num_shards):
+        run("--reports", table, "--output", out, "--shard", f"{shard}/{num_shards}")
+    said = capsys.readouterr().out
+    wanted = {(name, "ok") for name in made} | {(name, "failed") for name in failed}
+    assert records(out) == wanted
+    assert len(list(out.glob("*.mp4"))) == len(made)
+    if num_shards == 1:
+        total = len(made) + len(failed)
+        assert f"{len(made)} of {total} videos" in said and f"; {len(failed)} failed" in said
+
+
 def test_rows_behind_an_open_quote_are_counted_and_named(tmp_path, model, capsys):
     table = tmp_path / "t.csv"
     table.write_text('id,report\na,"Left eye\nb,"Right eye"\nc,disc\nd,macula\n')
