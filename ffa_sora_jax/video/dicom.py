@@ -193,8 +193,8 @@ def _check_inflated(file: BinaryIO) -> None:
     pydicom.filereader.read_preamble(file, force=False)
     pydicom.filereader._read_file_meta_info(file)
     inflater, size = zlib.decompressobj(-zlib.MAX_WBITS), 0
-    while chunk := file.read(1 << 16):
-        while chunk:
+    while not inflater.eof and (chunk := file.read(1 << 16)):
+        while chunk and not inflater.eof:  # at the end what is left stays in the tail for ever
             size += len(inflater.decompress(chunk, 1 << 20))
             if size > _MAX_INFLATED_BYTES:
                 raise ReadError(
