@@ -5,14 +5,12 @@ command goes on where it was killed, and gives the same bytes.
 """
 
 import argparse
-import contextlib
 import os
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
+from ffa_sora_jax.common import files
+from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
 from ffa_sora_jax.common.names import unknown_name
 
 PHANTOM = "phantom"
@@ -44,11 +42,11 @@ def run(args: argparse.Namespace) -> int:
             "sizes vary by family: phantom/64, phantom/256_full, hospital_exams/512, ffa_ir/512."
         )
     _check_family(args, family)
-    _check_folder(args.data_dir, "--data-dir")
+    files.check_folder(args.data_dir, "--data-dir")
     if args.staging is not None:
-        _check_folder(args.staging, "--staging")
+        files.check_folder(args.staging, "--staging")
     try:
-        with _terminated_as_interrupted():
+        with sigterm_as_ctrl_c():
             return _run_family(args, family)
     except KeyboardInterrupt:  # before there is anything to keep
         sys.stderr.write("prepare: interrupted. Run the same command again.\n")
@@ -63,27 +61,6 @@ def _run_family(args: argparse.Namespace, family: str) -> int:
     from tfds_ffa import prepare_phantom
 
     return prepare_phantom.run(args)
-
-
-@contextlib.contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """While entered, SIGTERM does what Ctrl-C does, once, so that workers are stopped."""
-
-    def interrupt(number: int, _: Any) -> None:
-        signal.signal(number, signal.SIG_IGN)  # a second one would break off the stopping
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _check_folder(folder: Path, option: str) -> None:
-    for path in (folder, *folder.parents):
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; {option} must be a folder.")
 
 
 def _check_family(args: argparse.Namespace, family: str) -> None:

@@ -3,16 +3,17 @@ one writer per folder, and a dataset that appears whole or not at all."""
 
 import contextlib
 import errno
-import fcntl
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import tensorflow_datasets as tfds
 from tensorflow_datasets.core import writer
 from tensorflow_datasets.proto import tf_example_pb2
+
+from ffa_sora_jax.common import files
 
 RETRY = "Run the same command again to go on from there."
 DOWNLOADS = "downloads"  # folder that TFDS wants, and leaves empty
@@ -95,16 +96,10 @@ def is_ready(target: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool:
     return True
 
 
-@contextlib.contextmanager
-def only_one(folder: Path) -> Iterator[None]:
-    """Keeps a second `prepare` out of the same folder; the system frees the lock on a kill."""
+def only_one(folder: Path) -> contextlib.AbstractContextManager[None]:
+    """Keeps a second `prepare` out of the same folder while entered."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise ValueError(f"Another prepare is writing to {folder}; wait for it.") from error
-        yield
+    return files.locked(folder / ".lock", f"Another prepare is writing to {folder}; wait for it.")
 
 
 def summary(target: Path) -> str:

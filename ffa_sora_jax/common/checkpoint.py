@@ -28,6 +28,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from ffa_sora_jax.common import tree
+from ffa_sora_jax.common.files import write_text
 
 MANIFEST = "manifest.json"
 DAMAGED = "damaged"
@@ -268,9 +269,7 @@ def _write_manifest(folder: Path) -> None:
     }
     if not files:
         raise OSError(f"{folder} is empty or missing")
-    partial = folder / (MANIFEST + ".part")
-    partial.write_text(json.dumps({"files": files}, indent=1), "utf-8")
-    partial.rename(folder / MANIFEST)
+    write_text(folder / MANIFEST, json.dumps({"files": files}, indent=1))
 
 
 def _sha256(file: Path) -> str:

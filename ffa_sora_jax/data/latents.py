@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from ffa_sora_jax.common import files
 from ffa_sora_jax.common import names
 
 SHARD_EXAMPLES = 64
@@ -128,7 +129,7 @@ class LatentWriter:
         path = folder / "key.json"
         if path.exists():
             _check_key(folder, json.loads(path.read_text()), dict(key))
-        write_json(path, dict(key))
+        files.write_json(path, dict(key))
 
     def missing(self, shard: int = 0, num_shards: int = 1) -> list[tuple[str, range]]:
         """The shards that are not there yet, as (split, example indices).
@@ -158,13 +159,8 @@ class LatentWriter:
                 "in float16. Are these VAE weights trained, and is the dtype float32?"
             )
         path = self.folder / shard_name(split, examples.start // SHARD_EXAMPLES)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with partial.open("wb") as file:
-                np.save(file, stored)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with files.replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, stored)
 
     def finish(self) -> LatentCache:
         """Measures the training latents, writes the index and opens the cache.
@@ -179,7 +175,7 @@ class LatentWriter:
             "splits": self.splits, "shard_examples": SHARD_EXAMPLES,
             "mean": mean.tolist(), "std": std.tolist(),
         }  # fmt: skip
-        write_json(self.folder / "index.json", index)
+        files.write_json(self.folder / "index.json", index)
         return LatentCache.open(self.folder)
 
     def _shards(self) -> list[tuple[str, range]]:
@@ -216,13 +212,6 @@ class LatentWriter:
 def shard_name(split: str, number: int) -> str:
     """File name of one shard."""
     return f"{split}-{number:05d}.npy"
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Writes JSON so that the file appears whole or not at all."""
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    partial.write_text(json.dumps(value, indent=1, sort_keys=True))
-    partial.replace(path)
 
 
 def _check_key(folder: Path, found: dict[str, Any], wanted: dict[str, Any]) -> None:

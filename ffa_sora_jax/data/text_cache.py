@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.data.latents import write_json
+from ffa_sora_jax.common import files
 
 DTYPES = ("float32", "float16")
 
@@ -78,7 +78,7 @@ class TextCache:
         found = json.loads(path.read_text()) if path.exists() else key
         if found != key:
             raise ValueError(f"{folder} holds {found}; asked for {key}. Choose another --output.")
-        write_json(path, key)
+        files.write_json(path, key)
         return cls(folder, key)
 
     def __len__(self) -> int:
@@ -134,14 +134,9 @@ class TextCache:
         ]
         name = text_hash(" ".join(entry["hash"] for entry in entries))[:16]
         path = self.folder / f"embeddings-{name}.npy"
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with partial.open("wb") as file:
-                np.save(file, rows)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
-        write_json(self.folder / f"texts-{name}.json", entries)
+        with files.replacing(path) as partial, partial.open("wb") as file:
+            np.save(file, rows)
+        files.write_json(self.folder / f"texts-{name}.json", entries)
         self._add(name, entries)
 
     def read(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from ffa_sora_jax.common import files
 from ffa_sora_jax.data import prepared
 from ffa_sora_jax.data.prepared import ExampleInfo
 from ffa_sora_jax.data.tokenizer import Tokenizer
@@ -145,6 +146,4 @@ def _write_page(
         splits, found, shown, synthetic=synthetic, size_mib=size_mib(folder),
     )  # fmt: skip
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(page, "utf-8")
-    partial.replace(path)
+    files.write_text(path, page)

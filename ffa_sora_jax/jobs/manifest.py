@@ -5,7 +5,6 @@ and every output still has the recorded SHA-256. A line cut short by a kill is d
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -13,6 +12,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from ffa_sora_jax.common import files
 
 _NAME = re.compile(r"manifest(-\d{5}-of-\d{5})?\.jsonl")
 
@@ -35,25 +36,16 @@ def only_one(directory: Path, *, shard: int = 0, num_shards: int = 1) -> Iterato
       ValueError: another process holds the shard, or works on another division.
     """
     directory.mkdir(parents=True, exist_ok=True)
-    own = directory / f".lock-{shard:05d}-of-{num_shards:05d}"
-    with contextlib.ExitStack() as stack:
-        _lock(own, stack)
+    refusal = (
+        f"Another process works in {directory}; wait for it, give another --output, or share the "
+        "work with --shard, the same N for all."
+    )
+    with files.locked(directory / f".lock-{shard:05d}-of-{num_shards:05d}", refusal):
         for path in directory.glob(".lock-*-of-*"):
             if not path.name.endswith(f"-of-{num_shards:05d}"):
-                with contextlib.ExitStack() as probe:
-                    _lock(path, probe)
+                with files.locked(path, refusal):
+                    pass
         yield
-
-
-def _lock(path: Path, stack: contextlib.ExitStack) -> None:
-    file = stack.enter_context(path.open("a"))
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        raise ValueError(
-            f"Another process works in {path.parent}; wait for it, give another --output, or "
-            "share the work with --shard, the same N for all."
-        ) from error
 
 
 class Manifest:

@@ -7,17 +7,17 @@ SIGTERM, or the disk is full: make room and start again), 2 bad usage, 3 some ro
 """
 
 import argparse
-import contextlib
 import dataclasses
 import hashlib
 import itertools
 import json
-import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ffa_sora_jax.common import files
+from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import shards
 from ffa_sora_jax.jobs.manifest import Manifest, only_one
@@ -79,7 +79,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Samples everything that is not there yet; see the module for the exit codes."""
     try:
-        with _sigterm_as_ctrl_c():
+        with sigterm_as_ctrl_c():
             return _run(args)
     except KeyboardInterrupt:
         return _stopped("asked to stop")
@@ -87,7 +87,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _run(args: argparse.Namespace) -> int:
     check_writable(args.format)
-    _check_folder(args.output)
+    files.check_folder(args.output, "--output")
     if args.batch_size < 1:
         raise ValueError(f"--batch-size is {args.batch_size}; it must be at least 1.")
     if not 0 <= args.min_px <= MAX_MIN_PX:
@@ -128,16 +128,6 @@ def _stopped(reason: str) -> int:
         f"stopped: {reason}. Finished rows are safe; run the same command again to go on.\n"
     )
     return STOPPED
-
-
-@contextlib.contextmanager
-def _sigterm_as_ctrl_c() -> Iterator[None]:
-    """While entered, SIGTERM raises KeyboardInterrupt, so that both stop the job in one way."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def plan(
@@ -192,13 +182,6 @@ def _rows(args: argparse.Namespace) -> list[Row | BadRow]:
     if not args.report.strip():
         raise ValueError("--report is empty; write what the angiogram should show.")
     return [Row("video", args.report.strip(), args.seed, args.samples)]
-
-
-def _check_folder(output: Path) -> None:
-    """Raises ValueError if the output, or a folder it would lie in, is a file."""
-    for path in (output, *output.parents):
-        if path.exists() and not path.is_dir():
-            raise ValueError(f"{path} is a file; --output must be a folder.")
 
 
 def _refuse(

@@ -154,8 +154,7 @@ def dot_general(
 
 def _dense_attention(q: Array, k: Array, v: Array, bias: Array | None) -> jax.Array:
     """Attention over (..., n, d) queries and (..., m, d) keys and values, already scaled."""
-    logits = _product("...nd,...md->...nm", q, k)
-    logits = logits if bias is None else logits + bias
+    logits = _logits(q, k, bias)
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(-1, keepdims=True)))
     y = checkpoint_name(
         _product("...nm,...md->...nd", weights.astype(v.dtype), v), ATTENTION_OUTPUT
@@ -177,8 +176,7 @@ def _headwise_forward(
     q: Array, k: Array, v: Array, bias: Array | None
 ) -> tuple[jax.Array, tuple[Array | None, ...]]:
     def one(bias: Array | None, q: Array, k: Array, v: Array) -> tuple[jax.Array, jax.Array]:
-        logits = _product("nd,md->nm", q, k)
-        logits = logits if bias is None else logits + bias
+        logits = _logits(q, k, bias)
         top = logits.max(-1, keepdims=True)
         weights = jnp.exp(logits - top)
         total = weights.sum(-1, keepdims=True)
@@ -198,8 +196,7 @@ def _headwise_backward(
     def one(
         bias: Array | None, q: Array, k: Array, v: Array, y: Array, log_total: Array, dy: Array
     ) -> tuple[jax.Array | None, ...]:
-        logits = _product("nd,md->nm", q, k)
-        logits = logits if bias is None else logits + bias
+        logits = _logits(q, k, bias)
         weights = jnp.exp(logits - log_total)
         shift = jnp.sum(dy.astype(jnp.float32) * y, axis=-1, keepdims=True)
         dlogits = weights * (_product("nd,md->nm", dy, v) - shift)
@@ -236,6 +233,12 @@ def _each_head(function: Callable[..., Any], bias: Array | None, *arrays: Array)
 
     y = jax.lax.map(one, jnp.arange(b * heads))
     return jax.tree.map(lambda x: x.reshape(b, heads, *x.shape[1:]), y)
+
+
+def _logits(q: Array, k: Array, bias: Array | None) -> jax.Array:
+    """(..., n, m) products of queries and keys, float32, with the bias."""
+    logits = _product("...nd,...md->...nm", q, k)
+    return logits if bias is None else logits + bias
 
 
 def _product(axes: str, x: Array, y: Array) -> jax.Array:

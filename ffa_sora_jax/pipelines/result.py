@@ -9,6 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ffa_sora_jax.common import files
 from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.video import io, sheet
 
@@ -83,7 +84,7 @@ class VideoResult:
         sidecar = {**self.sidecar(), "shown_px": frames.shape[1], "marked": mark}
         io.save_video(paths[0], frames, fps=FPS, text=_about(sidecar))
         sheet.save_sheet(paths[1], self.video, self.times_s, title=self.report)
-        _write_text(paths[2], json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n")
+        files.write_text(paths[2], json.dumps(sidecar, indent=2, ensure_ascii=False) + "\n")
         return paths
 
 
@@ -131,12 +132,3 @@ def _about(sidecar: dict[str, Any]) -> str:
     """What the container keeps beside the notice that it is synthetic."""
     keys = ("report", "seed", "settings", "weights_fingerprint", "generator")
     return json.dumps({key: sidecar[key] for key in keys}, ensure_ascii=False)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

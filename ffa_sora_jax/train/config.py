@@ -14,7 +14,7 @@ from typing import Any
 
 import ml_collections as mlc
 
-from ffa_sora_jax.common import names, tree
+from ffa_sora_jax.common import files, names, tree
 
 SECTIONS = (
     "seed", "task", "model", "vae", "text_encoder", "data", "diffusion", "optim", "ema", "mesh",
@@ -147,9 +147,7 @@ def to_json(config: Mapping[str, Any]) -> dict[str, Any]:
 def write(config: Mapping[str, Any], path: Path) -> None:
     """Writes the resolved config as JSON; the file appears whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".part")
-    partial.write_text(json.dumps(to_json(config), indent=2) + "\n", "utf-8")
-    partial.rename(path)
+    files.write_text(path, json.dumps(to_json(config), indent=2) + "\n")
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -16,6 +16,8 @@ import numpy as np
 from absl import logging
 from PIL import Image
 
+from ffa_sora_jax.common import files
+
 METRICS_FILE = "metrics.jsonl"
 GIF_FRAME_MS = 250
 
@@ -191,9 +193,7 @@ def _drop_after(path: Path, step: int) -> None:
     if not path.exists():
         return
     kept = [line for line in _read_lines(path) if line["step"] <= step]
-    partial = path.with_suffix(".part")
-    partial.write_text("".join(json.dumps(line) + "\n" for line in kept), "utf-8")
-    partial.rename(path)
+    files.write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
 
 
 def _has_events() -> bool:

@@ -18,7 +18,6 @@ from ffa_sora_jax.video.exam import Limits, ReadError, Source
 
 _DEMUXERS = {"mp4": "mov,mp4,m4a,3gp,3g2,mj2", "avi": "avi", "matroska": "matroska,webm"}
 _MAX_MOOV_BYTES = 64 << 20
-_SEGMENT = 0x18538067
 _CUT_OFF = "The file ends before its content does. Export it again."
 _NO_VIDEO = "The file holds no moving pictures."
 

@@ -194,6 +194,15 @@ def test_a_full_disk_stops_the_job_with_its_own_code(tmp_path, model, table, mon
     assert model.calls.count(("left eye", 1)) == 1
 
 
+@pytest.fixture
+def ctrl_c():
+    """A shell lets what it starts in the background ignore Ctrl-C; here it has its usual effect."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_the_job_with_a_word_and_it_goes_on(tmp_path, model, table, capsys, number):
     def interrupt():

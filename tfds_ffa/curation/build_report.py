@@ -10,7 +10,6 @@ import collections
 import dataclasses
 import itertools
 import json
-import os
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ffa_sora_jax.common import files
 from tfds_ffa.curation import reasons, report_page
 
 JSON_NAME = "build_report.json"
@@ -111,8 +111,8 @@ def write_report(
         "exams": exams,
     }
     shown = _sheets(exams, load_clip) if load_clip else []
-    _write(folder / JSON_NAME, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
-    _write(folder / HTML_NAME, report_page.render(report, shown))
+    files.write_text(folder / JSON_NAME, json.dumps(report, indent=1, ensure_ascii=False) + "\n")
+    files.write_text(folder / HTML_NAME, report_page.render(report, shown))
     return report
 
 
@@ -322,13 +322,3 @@ def _plain(thing: Any) -> dict[str, Any]:
     if dataclasses.is_dataclass(thing) and not isinstance(thing, type):
         return dataclasses.asdict(thing)
     return dict(thing)
-
-
-def _write(path: Path, text: str) -> None:
-    """Puts a whole file in place or leaves the old one."""
-    part = path.with_name(path.name + ".part")
-    with part.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)

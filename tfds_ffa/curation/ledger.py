@@ -14,7 +14,6 @@ Files name exams by salted hashes only and hold no report.
 import contextlib
 import hashlib
 import json
-import os
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,8 @@ from typing import Any
 
 import numpy as np
 from absl import logging
+
+from ffa_sora_jax.common import files
 
 FORMAT = b"ffa-sora exam 1\n"
 KEPT = "kept"
@@ -83,13 +84,8 @@ class Ledger:
         head, body = _head(outcome, digest, packed), b"".join(packed.values())
         path = self.path(outcome.key, digest)
         path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(f".{os.getpid()}.tmp")
-        try:
-            with partial.open("wb") as file:
-                file.write(head + _sums(head, body) + body)
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with files.replacing(path) as partial:
+            partial.write_bytes(head + _sums(head, body) + body)
 
     def read(self, key: str, digest: str, *, arrays: bool = True) -> Outcome | None:
         """The stored outcome, or None where there is no sound one; a damaged file is removed.

@@ -9,7 +9,6 @@ import dataclasses
 import functools
 import hashlib
 import json
-import os
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from absl import logging
 
 from ffa_sora_jax import phantom
+from ffa_sora_jax.common import files
 from ffa_sora_jax.phantom.diseases import sample_exam
 from ffa_sora_jax.phantom.generator import Purpose, Truth
 from ffa_sora_jax.phantom.record import Finding
@@ -207,14 +207,8 @@ def write_chunk(folder: Path, recipe: Recipe, chunk: Sequence[int]) -> None:
         if isinstance(value, np.ndarray)
     }
     texts = [{k: v for k, v in example.items() if isinstance(v, str)} for example in examples]
-    path = chunk_path(folder, chunk)
-    partial = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        with partial.open("wb") as file:
-            np.savez(file, texts=np.array(json.dumps(texts)), **arrays)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with files.replacing(chunk_path(folder, chunk)) as partial, partial.open("wb") as file:
+        np.savez(file, texts=np.array(json.dumps(texts)), **arrays)
 
 
 def read_chunk(folder: Path | None, recipe: Recipe, chunk: Sequence[int]) -> list[Example]:
