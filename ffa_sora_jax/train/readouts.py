@@ -1,9 +1,10 @@
 """Read-outs of samples that only phantoms allow: is the disc on the side that the report names, do
 arteries fill before veins, does the dye fade. The same is asked of the real clips, as a control:
-what the read-out misses there is its own error.
+what the read-out misses there is its own error. A clip whose eye (or frame times) nobody recorded
+is left out, and a share of no clip is not given.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,10 +27,11 @@ def laterality(
 
     made, real = ([oracle.laterality(_gray(x)) for x in clips] for clips in (samples, references))
     wanted = real if infos is None else [info.eye for info in infos]
-    return {
-        "laterality": _share(a == b for a, b in zip(made, wanted, strict=True)),
-        "laterality_real": _share(a == b for a, b in zip(real, wanted, strict=True)),
-    }
+    pairs = {"laterality": made, "laterality_real": real}
+    return _shares({
+        name: [a == b for a, b in zip(eyes, wanted, strict=True) if b in ("right", "left")]
+        for name, eyes in pairs.items()
+    })  # fmt: skip
 
 
 def phases(
@@ -47,22 +49,23 @@ def phases(
 
     if infos is None:
         raise ValueError("eval.metrics has 'phases', which needs data with frame times.")
-    scores: dict[str, float] = {}
+    hits: dict[str, list[bool]] = {}
     for suffix, clips in (("", samples), ("_real", references)):
         orders = [
             oracle.phase_order(_gray(clip), info.times_s)
             for clip, info in zip(clips, infos, strict=True)
+            if info.times_known
         ]
-        scores["arteries_first" + suffix] = _share(order.arteries_first for order in orders)
-        scores["fades" + suffix] = _share(order.fades for order in orders)
-    return scores
+        hits["arteries_first" + suffix] = [order.arteries_first for order in orders]
+        hits["fades" + suffix] = [order.fades for order in orders]
+    return _shares(hits)
 
 
 READOUTS: dict[str, Callable[..., dict[str, float]]] = {"laterality": laterality, "phases": phases}
 
 
-def _share(hits: Iterable[bool]) -> float:
-    return float(np.mean(list(hits)))
+def _shares(hits: Mapping[str, list[bool]]) -> dict[str, float]:
+    return {name: float(np.mean(found)) for name, found in hits.items() if found}
 
 
 def _gray(clip: np.ndarray) -> np.ndarray:

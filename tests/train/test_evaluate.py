@@ -113,7 +113,13 @@ def test_the_loop_evaluates_at_start_on_time_and_at_the_end(tmp_path):
 def clips():
     exams = [phantom.generate(5, index, size=64) for index in range(6)]
     videos = np.stack([exam.video[..., None] for exam in exams])
-    return videos, exams
+    return videos, [known(exam) for exam in exams]
+
+
+def known(exam, **changes):
+    """What a dataset tells of a clip."""
+    facts = {"eye": exam.eye, "times_s": exam.times_s, "times_known": True}
+    return types.SimpleNamespace(**facts | changes)
 
 
 def test_laterality_of_real_swapped_and_mirrored_clips(clips):
@@ -132,3 +138,13 @@ def test_phases_of_real_clips(clips):
     assert forward["arteries_first"] == forward["arteries_first_real"] > 0.5
     with pytest.raises(ValueError, match="frame times"):
         phases(videos, videos, None)
+
+
+def test_what_nobody_recorded_is_no_miss(clips):
+    videos, exams = clips
+    nobody = [known(exam, eye="unknown", times_known=False) for exam in exams]
+    assert laterality(videos, videos, nobody) == phases(videos, videos, nobody) == {}
+    mixed, both = [*exams[:3], *nobody[3:]], (videos, videos)
+    half = (videos[:3], videos[:3])
+    assert laterality(*both, mixed) == laterality(*half, exams[:3])
+    assert phases(*both, mixed) == phases(*half, exams[:3])
