@@ -15,12 +15,12 @@ from ffa_sora_jax.phantom.anatomy import Anatomy, Grid, sample_anatomy
 from ffa_sora_jax.phantom.camera import expose, sample_camera
 from ffa_sora_jax.phantom.diseases import sample_exam
 from ffa_sora_jax.phantom.dye import sample_dye
-from ffa_sora_jax.phantom.lesions import RECIPES
 from ffa_sora_jax.phantom.primitives import Delay, Grow, Primitive, Slow, Vessel
 from ffa_sora_jax.phantom.record import Exam, Finding
 from ffa_sora_jax.phantom.render import Scene, build_scene, grow_sigma, light, window
 from ffa_sora_jax.phantom.report import write_report
 from ffa_sora_jax.phantom.vessels import grow_trees
+from ffa_sora_jax.phantom.visits import Pose, draw, progress, sample_pose
 
 NUM_FRAMES = 21
 SCHEDULES = ("paper", "full", "raw")
@@ -45,6 +45,12 @@ class Purpose(enum.IntEnum):
     TIMES = 6
     CAMERA = 7
     REPORT = 8
+    PROGRESS = 9
+    POSE = 10
+
+
+# What differs between two visits of one eye; all else comes from the stream of the first visit.
+OF_A_VISIT = (Purpose.DYE, Purpose.TIMES, Purpose.CAMERA, Purpose.REPORT, Purpose.POSE)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -148,6 +154,7 @@ def generate(
     schedule: str = "paper",
     disease: str | None = None,
     eye: str | None = None,
+    visit: int = 0,
 ) -> Phantom:
     """Makes exam number `index` of the phantom population `seed`.
 
@@ -158,28 +165,39 @@ def generate(
       schedule: "paper", "full" or "raw", see `frame_times`.
       disease: force this disease instead of drawing one.
       eye: force "right" or "left".
+      visit: 0, or a later visit of the same eye: the same vessels, another injection, camera
+        position and set of frame times; lesions may have grown (`phantom.visits`).
 
     Raises:
-      ValueError: negative seed or index, size below 32, unknown schedule, disease or eye.
+      ValueError: negative seed, index or visit, size below 32, unknown schedule, disease or eye.
     """
-    if seed < 0 or index < 0:
-        raise ValueError(f"seed and index must not be negative, got {seed} and {index}.")
+    if seed < 0 or index < 0 or visit < 0:
+        raise ValueError(
+            f"seed, index and visit must not be negative, got {seed}, {index} and {visit}."
+        )
     if size < 32:
         raise ValueError(f"size is {size}, the smallest phantom is 32 pixels wide.")
 
     def chance(purpose: Purpose) -> np.random.Generator:
-        return np.random.default_rng(np.random.SeedSequence((seed, index, int(purpose))))
+        key: tuple[int, ...] = (seed, index, int(purpose))
+        key += (visit,) if visit and purpose in OF_A_VISIT else ()
+        return np.random.default_rng(np.random.SeedSequence(key))
 
     times_s = frame_times(schedule, chance(Purpose.TIMES))
-    exam = sample_exam(chance(Purpose.EXAM), disease=disease, eye=eye)
+    first = sample_exam(chance(Purpose.EXAM), disease=disease, eye=eye)
+    exam = progress(first, visit, chance(Purpose.PROGRESS)) if visit else first
     anatomy = sample_anatomy(chance(Purpose.ANATOMY))
     grid = Grid.over(anatomy, size)
-    recipes = _draw_findings(exam, anatomy, grid, chance(Purpose.LESIONS))
+    recipes = draw(first, exam, anatomy, grid, chance(Purpose.LESIONS))
     primitives = [p for recipe in recipes for p in recipe]
     primitives += _slow_flow(exam, primitives, grid)
     trees = grow_trees(chance(Purpose.TREES), anatomy)
     scene = build_scene(chance(Purpose.SCENE), anatomy, grid, trees, primitives)
     frames = light(scene, sample_dye(chance(Purpose.DYE)), times_s)
+    pose = sample_pose(chance(Purpose.POSE)) if visit else None
+    if pose is not None:
+        frames = pose.move(frames)
+        anatomy = dataclasses.replace(anatomy, field_center_dd=pose.seen_center(anatomy, size))
     rng = chance(Purpose.CAMERA)
     video = expose(rng, frames, sample_camera(rng), mirror=exam.eye == "left")
     return Phantom(
@@ -188,15 +206,8 @@ def generate(
         report=write_report(exam, chance(Purpose.REPORT)),
         exam=exam,
         anatomy=anatomy,
-        truth=_truth(exam, scene, recipes, float(times_s[-1])),
+        truth=_truth(exam, scene, recipes, float(times_s[-1]), pose),
     )
-
-
-def _draw_findings(
-    exam: Exam, anatomy: Anatomy, grid: Grid, rng: np.random.Generator
-) -> list[list[Primitive]]:
-    """The primitives of every finding."""
-    return [RECIPES[f.kind](f, anatomy, grid, rng) for f in exam.findings]
 
 
 def _slow_flow(exam: Exam, primitives: Sequence[Primitive], grid: Grid) -> list[Primitive]:
@@ -212,15 +223,23 @@ def _slow_flow(exam: Exam, primitives: Sequence[Primitive], grid: Grid) -> list[
 
 
 def _truth(
-    exam: Exam, scene: Scene, recipes: Sequence[Sequence[Primitive]], last_s: float
+    exam: Exam,
+    scene: Scene,
+    recipes: Sequence[Sequence[Primitive]],
+    last_s: float,
+    pose: Pose | None,
 ) -> Truth:
     size, mirror = scene.grid.size, exam.eye == "left"
+    px_per_dd = scene.grid.px_per_dd * (1.0 if pose is None else pose.zoom)
 
     def place(xy_dd: tuple[float, float]) -> tuple[float, float]:
         col, row = scene.grid.to_px(np.asarray(xy_dd))
+        if pose is not None:
+            col, row = pose.matrix(size) @ np.array([col, row, 1.0])
         return (float(size - 1 - col if mirror else col), float(row))
 
     def turn(array: np.ndarray) -> np.ndarray:
+        array = array if pose is None else pose.move_map(array)
         return np.ascontiguousarray(array[:, ::-1]) if mirror else array
 
     def center(finding: Finding) -> tuple[float, float]:
@@ -240,8 +259,8 @@ def _truth(
         vein_s=turn(np.where(vein.coverage > 0, vein.arrival_s, np.nan)),
         disc_px=place(scene.anatomy.disc_center_dd),
         fovea_px=place((0.0, 0.0)),
-        disc_radius_px=scene.anatomy.disc_radius_dd * scene.grid.px_per_dd,
-        faz_radius_px=scene.anatomy.faz_radius_dd * scene.grid.px_per_dd,
+        disc_radius_px=scene.anatomy.disc_radius_dd * px_per_dd,
+        faz_radius_px=scene.anatomy.faz_radius_dd * px_per_dd,
         findings=findings,
     )
 
