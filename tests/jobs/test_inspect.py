@@ -71,7 +71,7 @@ def test_the_page_stands_alone(clinic_dir, tmp_path, capsys):
     assert cli.main([*argv, "--reports", "3"]) == 0
     text = page.read_text("utf-8")
     assert text.count("data:image/webp;base64,") == 3 + 3 + 3 + 2  # unseen has two
-    assert "http" not in text and "<script" not in text and "PATIENT DATA" in text
+    assert "://" not in text and "<script" not in text and "PATIENT DATA" in text
     for part in ("unseen", "branch retinal vein occlusion", "右眼黄斑区", "en + zh", "<svg"):
         assert part in text
     assert "SYNTHETIC" not in text and not list(page.parent.glob(".*"))

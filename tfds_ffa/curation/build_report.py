@@ -5,7 +5,6 @@ identifier: exams appear under their salted key and the line of the table they c
 outcomes give the same bytes, in whichever order they arrive.
 """
 
-import base64
 import collections
 import dataclasses
 import itertools
@@ -18,7 +17,7 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ffa_sora_jax.common import files
+from ffa_sora_jax.common import files, page
 from tfds_ffa.curation import reasons, report_page
 
 JSON_NAME = "build_report.json"
@@ -38,7 +37,6 @@ FACTS = (
 LoadClip = Callable[[str], tuple[np.ndarray, np.ndarray]]
 
 _TILE_PX, _COLUMNS = 72, 7
-_WEBP_QUALITY = 75
 
 
 class Outcome(Protocol):
@@ -305,16 +303,9 @@ def _sheets(exams: Sequence[Mapping[str, Any]], load_clip: LoadClip) -> list[dic
         facts = [line["key"][:12], line["split"], line.get("eye"), line.get("kind")]
         facts += [f"{line['source_frames']} frames" if "source_frames" in line else ""]
         caption = ", ".join(fact for fact in facts if fact)
-        picture = _data_url(contact_sheet(video, is_original))
+        picture = page.data_url(contact_sheet(video, is_original))
         shown.append({"key": line["key"], "caption": caption, "image": picture})
     return shown
-
-
-def _data_url(picture: np.ndarray) -> str:
-    done, data = cv2.imencode(".webp", picture, [cv2.IMWRITE_WEBP_QUALITY, _WEBP_QUALITY])
-    if not done:
-        raise ValueError(f"OpenCV cannot write a picture of shape {picture.shape} as WebP.")
-    return "data:image/webp;base64," + base64.b64encode(data.tobytes()).decode("ascii")
 
 
 def _plain(thing: Any) -> dict[str, Any]:
