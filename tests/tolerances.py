@@ -11,5 +11,7 @@ TOL = {
     "sampler_rel": 1e-4,  # sampler states, relative to the largest value of the step
     "psnr_db": 1e-3,  # float32 against float64, in dB
     "ssim": 2e-6,  # float32 against float64
+    "lpips": 1e-6,  # distances of about 0.1 to 1, float32
+    "lpips_rel": 2e-4,  # the reference enlarges and sums its maps in another order
     "devices": 1e-5,  # the same loss on 1 and on 8 devices
 }

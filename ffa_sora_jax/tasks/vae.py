@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from ffa_sora_jax import losses
 from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import Array, Clip, Params
-from ffa_sora_jax.convert import vgg
+from ffa_sora_jax.convert import lpips
 from ffa_sora_jax.models import wfvae_pca
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.discriminators import DiscriminatorConfig, PatchDiscriminator3D
@@ -250,7 +250,7 @@ def create(config: Mapping[str, Any]) -> VAETask:
 
     Reads `config.model` (`WFVAEConfig`) and `config.vae`: the fields of `VAELossConfig`,
     `discriminator` (`DiscriminatorConfig`) where its sizes are not the default ones, and
-    `perceptual_dir`, a folder for `convert.vgg.load_lpips`; empty leaves the perceptual term out.
+    `perceptual_dir`, a folder for `convert.lpips.load_lpips`; empty leaves the perceptual term out.
 
     Raises:
       ValueError: unknown key or name, or clips (`config.data`) of a size that no WF-VAE takes.
@@ -271,5 +271,5 @@ def create(config: Mapping[str, Any]) -> VAETask:
 def _load_perceptual(directory: str) -> tuple[Perceptual, Params] | None:
     if not directory:
         return None
-    bundle, params = vgg.load_lpips(directory)
+    bundle, params = lpips.load_lpips(directory)
     return bundle.apply, params
