@@ -188,6 +188,15 @@ def test_videos_with_their_times(tmp_path, name, codec, has_av, monkeypatch):
     assert np.percentile(error, 99) <= (1 if codec == "FFV1" else LOSSY)
 
 
+def test_tags_in_another_encoding_spoil_no_video(tmp_path):
+    pytest.importorskip("av")
+    path = write_video(tmp_path / "a.avi", clip(), "MJPG")
+    content = path.read_bytes()
+    assert b"Lavf" in content  # the tag that names the program
+    path.write_bytes(content.replace(b"Lavf", "Gerät".encode("latin-1")[:4][::-1]))
+    assert len(read(path)[1]) == 6
+
+
 def write_uneven(path, video, times_s, pix_fmt="gray"):
     """FFV1 with given times."""
     import fractions
