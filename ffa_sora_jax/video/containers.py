@@ -80,7 +80,7 @@ def _open_av(path: Path, name: str, limits: Limits) -> Source:
 def _container(file: BinaryIO, name: str) -> Any:
     import av
 
-    # Tags may be in any encoding, and nobody reads them here. From 19 on PyAV takes them as they are.
+    # Tags may be in any encoding, and nobody reads them here. PyAV 19 takes them as they are.
     lenient = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
     # The demuxer is fixed by content: others, such as playlists, would open further files.
     return av.open(file, "r", format=_DEMUXERS[name], **lenient)
