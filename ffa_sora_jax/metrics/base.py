@@ -21,9 +21,7 @@ import functools
 from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 
-import flax.struct
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ffa_sora_jax.common.types import Array, Clip
@@ -318,38 +316,3 @@ def _jitted(method: Any, metric: Any) -> Any:
         return compiled(*(a.replace(exam=None) if isinstance(a, Clip) else a for a in args))
 
     return call
-
-
-@flax.struct.dataclass
-class MeanState:
-    """Sum and number of the values seen: for metrics that need no rows.
-
-    Attributes:
-      total: () float32 sum.
-      count: () float32 number of values.
-    """
-
-    total: Array
-    count: Array
-
-    @classmethod
-    def empty(cls) -> "MeanState":
-        """The state that has seen nothing."""
-        return cls(total=jnp.zeros((), jnp.float32), count=jnp.zeros((), jnp.float32))
-
-    def add(self, values: Array, where: Array | bool = True) -> "MeanState":
-        """Adds those `values` for which `where` is True."""
-        keep = jnp.broadcast_to(jnp.asarray(where), values.shape)
-        return MeanState(
-            total=self.total + jnp.where(keep, values, 0.0).sum(dtype=jnp.float32),
-            count=self.count + keep.sum(dtype=jnp.float32),
-        )
-
-    def merge(self, other: "MeanState") -> "MeanState":
-        """Sums of both."""
-        return MeanState(total=self.total + other.total, count=self.count + other.count)
-
-    def mean(self) -> float:
-        """Mean of the values seen; NaN if there were none."""
-        count = float(self.count)
-        return float(self.total) / count if count else float("nan")

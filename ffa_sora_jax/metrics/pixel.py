@@ -20,8 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffa_sora_jax.common.names import unknown_name
-from ffa_sora_jax.common.types import AnyArray, Clip
-from ffa_sora_jax.metrics.base import MeanState
+from ffa_sora_jax.common.types import AnyArray, Array, Clip
+from ffa_sora_jax.metrics.base import PerClip
 
 SSIM_WINDOWS = ("gaussian", "uniform")
 IDENTICAL = ("cap", "skip")
@@ -32,8 +32,8 @@ _K1, _K2 = 0.01, 0.03
 
 
 @dataclasses.dataclass(frozen=True)
-class PSNR:
-    """Mean PSNR over all frames of all clips, in dB.
+class PSNR(PerClip):
+    """Mean PSNR over all frames of all clips, in dB; a row is the decibels of every frame (t,).
 
     Attributes:
       identical: "cap" counts identical frames as 100 dB, "skip" leaves out clips that hold any.
@@ -48,30 +48,20 @@ class PSNR:
         if self.identical not in IDENTICAL:
             raise ValueError(unknown_name("treatment of identical", self.identical, IDENTICAL))
 
-    def init(self) -> MeanState:
-        """The state that has seen nothing."""
-        return MeanState.empty()
+    def measure(self, sample: Clip, reference: Clip | None, params: None = None) -> Array:
+        """Decibels (b, t) of clips (b, t, h, w, c) in [-1, 1]."""
+        return psnr(*_pair(sample, reference))
 
-    def update(
-        self, state: MeanState, sample: Clip, reference: Clip | None = None, params: None = None
-    ) -> MeanState:
-        """Adds a batch of clips (b, t, h, w, c) in [-1, 1]; jit-compatible."""
-        values = psnr(*_pair(sample, reference))  # (b, t)
-        differs = (values < _CAP_DB).all(axis=1, keepdims=True)
-        return state.add(values, True if self.identical == "cap" else differs)
-
-    def merge(self, a: MeanState, b: MeanState) -> MeanState:
-        """The state that has seen both."""
-        return a.merge(b)
-
-    def compute(self, state: MeanState) -> dict[str, float]:
-        """{"psnr": mean in dB}."""
-        return {self.name: state.mean()}
+    def value(self, rows: np.ndarray) -> dict[str, float]:
+        """{"psnr": mean in dB}, NaN if every clip was left out."""
+        if self.identical == "skip":
+            rows = rows[(rows < _CAP_DB).all(axis=1)]
+        return {self.name: float(rows.mean(dtype=np.float64)) if len(rows) else float("nan")}
 
 
 @dataclasses.dataclass(frozen=True)
-class SSIM:
-    """Mean SSIM over all frames of all clips.
+class SSIM(PerClip):
+    """Mean SSIM over all frames of all clips; a row is the SSIM of every frame (t,).
 
     Attributes:
       window: "gaussian" or "uniform".
@@ -85,23 +75,13 @@ class SSIM:
     def __post_init__(self):
         _check_window(self.window)
 
-    def init(self) -> MeanState:
-        """The state that has seen nothing."""
-        return MeanState.empty()
+    def measure(self, sample: Clip, reference: Clip | None, params: None = None) -> Array:
+        """SSIM (b, t) of clips (b, t, h, w, c) in [-1, 1]."""
+        return ssim(*_pair(sample, reference), window=self.window)
 
-    def update(
-        self, state: MeanState, sample: Clip, reference: Clip | None = None, params: None = None
-    ) -> MeanState:
-        """Adds a batch of clips (b, t, h, w, c) in [-1, 1]; jit-compatible."""
-        return state.add(ssim(*_pair(sample, reference), window=self.window))
-
-    def merge(self, a: MeanState, b: MeanState) -> MeanState:
-        """The state that has seen both."""
-        return a.merge(b)
-
-    def compute(self, state: MeanState) -> dict[str, float]:
+    def value(self, rows: np.ndarray) -> dict[str, float]:
         """{"ssim": mean}."""
-        return {self.name: state.mean()}
+        return {self.name: float(rows.mean(dtype=np.float64))}
 
 
 def psnr(sample: AnyArray, reference: AnyArray, data_range: float = 1.0) -> jax.Array:

@@ -108,10 +108,10 @@ class Evaluator:
     def _scores(self, samples: np.ndarray, references: np.ndarray) -> dict[str, float]:
         scalars: dict[str, float] = {}
         for metric in self._metrics.values():
-            state, update = metric.init(), jax.jit(metric.update)
-            for made, real in zip(samples, references, strict=True):
-                pair = (Clip(video=_to_float(made[None])), Clip(video=_to_float(real[None])))
-                state = update(state, *pair)
+            state = metric.init()
+            for index, (made, real) in enumerate(zip(samples, references, strict=True)):
+                pair = (_to_clip(index, made), _to_clip(index, real))
+                state = metric.update(state, *pair)
             scalars |= metric.compute(state)
         infos = self._infos(len(samples))
         for name in self._readouts:
@@ -174,5 +174,6 @@ def _to_uint8(video: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((video + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def _to_float(video: np.ndarray) -> np.ndarray:
-    return video.astype(np.float32) / 127.5 - 1
+def _to_clip(number: int, video: np.ndarray) -> Clip:
+    """A batch of one clip (t, h, w, c) uint8 in [-1, 1]."""
+    return Clip(video=video[None].astype(np.float32) / 127.5 - 1, exam=np.array([number]))

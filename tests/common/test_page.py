@@ -21,7 +21,7 @@ def test_hostile_text_stays_text():
         page.nothing(HOSTILE),
     ]
     text = page.document(HOSTILE, parts)
-    assert "<script" not in text and text.count("&lt;script&gt;") == 12
+    assert "<script" not in text and text.count("&lt;script&gt;") == 11
 
 
 def test_the_page_forbids_itself_to_load_anything():
