@@ -18,6 +18,7 @@ import dataclasses
 import functools
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,9 @@ class Format:
       ignored: prefixes of keys that belong to parts of the checkpoint which are not used.
       constants: config dataclass -> arrays that the reference stores and nobody trains. They lie
         under the `ignored` prefixes; saving writes them back, or these where none were read.
+      adapt: (folder, arrays by stored key) -> arrays by the keys of the table, where checkpoints
+        in use differ from it: older names, prefixes, parts that lie in a folder of their own.
+      encoder: name of the class to read in place of this one where only its encoder is wanted.
     """
 
     module: type
@@ -88,6 +92,8 @@ class Format:
     rules: Callable[[Any], tuple[Rule, ...]]
     ignored: tuple[str, ...] = ()
     constants: Callable[[Any], dict[str, np.ndarray]] | None = None
+    adapt: Callable[[Path, Mapping[str, np.ndarray]], Mapping[str, np.ndarray]] | None = None
+    encoder: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

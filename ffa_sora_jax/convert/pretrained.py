@@ -38,6 +38,12 @@ _REGISTRY = {
     "T5EncoderModel": "ffa_sora_jax.convert.t5",
     "MT5ForConditionalGeneration": "ffa_sora_jax.convert.t5",
     "T5ForConditionalGeneration": "ffa_sora_jax.convert.t5",
+    "BlipForConditionalGeneration": "ffa_sora_jax.convert.blip",
+    **{
+        f"{family}{suffix}": "ffa_sora_jax.convert.bert"
+        for family in ("Bert", "Roberta", "XLMRoberta")
+        for suffix in ("Model", "ForMaskedLM", "ForPreTraining")
+    },
 }
 CONFIG_NAME = "config.json"
 DTYPES = ("float32", "bfloat16", "float16")
@@ -133,13 +139,16 @@ def create(class_name: str, cfg: Any, params: Params) -> Pretrained:
     return Pretrained(class_name, bundle, params, constants=constants)
 
 
-def from_pretrained(directory: str | Path, dtype: str | None = None) -> Pretrained:
+def from_pretrained(
+    directory: str | Path, dtype: str | None = None, *, encoder_only: bool = False
+) -> Pretrained:
     """Loads a model folder.
 
     Args:
       directory: holds config.json, which names the class in `_class_name` or `architectures`, and
         the weights.
       dtype: dtype of the parameters; None for float32.
+      encoder_only: leaves the decoder of an encoder-decoder model unread.
 
     Raises:
       FileNotFoundError: the folder, its config.json, its weights or a shard is missing.
@@ -150,8 +159,12 @@ def from_pretrained(directory: str | Path, dtype: str | None = None) -> Pretrain
     config = _read_config(directory)
     class_name = _class_name(config, directory / CONFIG_NAME)
     form = _format(class_name)
+    if encoder_only and form.encoder:
+        class_name, form = form.encoder, _format(form.encoder)
     path = safetensors_io.find_weights(directory)
     state = safetensors_io.open_weights(path)
+    if form.adapt is not None:
+        state = form.adapt(directory, state)
     shapes = {key: tuple(array.shape) for key, array in state.items()}
     try:
         bundle = Bundle.create(form.module, form.read_config(config, shapes))

@@ -92,6 +92,22 @@ class Sharded(Mapping[str, np.ndarray]):
         return len(self._owner)
 
 
+class Renamed(Mapping[str, np.ndarray]):
+    """A mapping under other keys; `names` gives the stored key of every new one."""
+
+    def __init__(self, stored: Mapping[str, np.ndarray], names: Mapping[str, str]):
+        self._stored, self._names = stored, names
+
+    def __getitem__(self, key: str) -> np.ndarray:
+        return self._stored[self._names[key]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+
 def find_weights(directory: Path) -> Path:
     """The weight file of a folder, or the index of its shards.
 
