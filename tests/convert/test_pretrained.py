@@ -18,6 +18,7 @@ from ffa_sora_jax.convert.pretrained import from_pretrained, save_pretrained
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from tests.models import dit_golden
+from tests.pipelines.tiny import random_params
 from tests.tolerances import TOL
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -42,7 +43,7 @@ def test_the_package_exports_both_calls():
 
 def test_a_model_can_be_called_inside_another_program(tmp_path):
     cfg = dataclasses.replace(WFVAEConfig.tiny(), use_attention=False)
-    params = Bundle.create(WFVAE, cfg).init(jax.random.key(0))
+    params = random_params(Bundle.create(WFVAE, cfg).abstract, 0)
     vae = pretrained.create("WFVAEModel", cfg, params)
     latent = jax.random.normal(jax.random.key(1), (1, 2, 2, 2, cfg.latent_dim))
     outside = vae.decode(latent)

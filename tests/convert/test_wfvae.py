@@ -8,8 +8,10 @@ from safetensors.numpy import load_file, save_file
 
 from ffa_sora_jax.convert import wfvae as table
 from ffa_sora_jax.convert.pretrained import create, from_pretrained, save_pretrained
-from ffa_sora_jax.models.wfvae import WFVAEConfig
+from ffa_sora_jax.models.bundle import Bundle
+from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from tests.models.wfvae_golden import last, load, meta, tiny_state
+from tests.pipelines.tiny import random_params
 from tests.tolerances import TOL
 
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -70,17 +72,12 @@ def test_saving_gives_the_same_weights_and_config_back(tmp_path):
 
 
 def test_a_model_with_a_linear_path_survives_the_round_trip(tmp_path):
-    import jax
-
     cfg = WFVAEConfig(
         in_channels=1, latent_dim=6, base_channels=32, encoder_num_resblocks=1,
         decoder_num_resblocks=1, encoder_energy_flow_hidden_size=32,
         decoder_energy_flow_hidden_size=32, use_attention=False, linear_path=True, scale=(2.0,),
     )  # fmt: skip
-    from ffa_sora_jax.models.bundle import Bundle
-    from ffa_sora_jax.models.wfvae import WFVAE
-
-    model = create("WFVAEModel", cfg, Bundle.create(WFVAE, cfg).init(jax.random.key(0)))
+    model = create("WFVAEModel", cfg, random_params(Bundle.create(WFVAE, cfg).abstract, 0))
     save_pretrained(model, tmp_path / "vae")
     read = from_pretrained(tmp_path / "vae")
     assert read.fingerprint == model.fingerprint

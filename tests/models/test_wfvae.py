@@ -45,7 +45,7 @@ BLOCKS = {
 }
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick():
     with quick_compile():
         yield

@@ -19,7 +19,7 @@ LATENT_FRAMES = range(1, 10)  # 1, 5, ..., 33 video frames
 GRID = dataclasses.replace(WFVAEConfig.tiny(), use_attention=False, conv_form="native")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def quick():
     with quick_compile():
         yield

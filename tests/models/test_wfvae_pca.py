@@ -7,12 +7,19 @@ import pytest
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.models.wfvae_pca import pca_init
+from tests.models.wfvae_golden import quick_compile
 
 LINEAR = WFVAEConfig(
     in_channels=1, latent_dim=4, base_channels=4, encoder_num_resblocks=1, decoder_num_resblocks=1,
     encoder_energy_flow_hidden_size=4, decoder_energy_flow_hidden_size=4, use_attention=False,
     norm_type="layernorm", linear_path=True, scale=(1.0,),
 )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_compile():
+        yield
 
 
 def latents(whitening):
