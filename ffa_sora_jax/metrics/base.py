@@ -18,7 +18,7 @@ two sets of rows), or a text beside a clip or another text (`OfTexts`).
 import abc
 import dataclasses
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, ClassVar, Protocol
 
 import jax
@@ -145,11 +145,16 @@ class Sets:
 
 
 class _Named(abc.ABC):
-    """What all bases have; subclasses are frozen dataclasses and set these."""
+    """What all bases have; subclasses are frozen dataclasses and set these.
+
+    Attributes:
+      host: the rows are computed by numpy and the like: not jitted, clip by clip.
+    """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool]
     value_range: ClassVar[tuple[float, float]]
+    host: ClassVar[bool] = False
 
 
 class PerClip(_Named):
@@ -175,7 +180,8 @@ class PerClip(_Named):
     ) -> Table:
         """The state after a batch (b, t, h, w, c) in [-1, 1] with `exam` (b,); runs jitted."""
         keys = clip_keys(sample)
-        return state.add(keys, _jitted(type(self).measure, self)(sample, reference, params))
+        measure = self.measure if self.host else jitted(self, "measure")
+        return state.add(keys, measure(sample, reference, params))
 
     def merge(self, a: Table, b: Table) -> Table:
         """The state that has seen both."""
@@ -190,7 +196,12 @@ class OfSets(_Named):
     """Base of metrics that compare the features of two sets, such as FVD and Recall@K.
 
     `Clip.exam` of either clip is the key of its row.
+
+    Attributes:
+      paired: row i of the samples belongs to row i of the references.
     """
+
+    paired: ClassVar[bool] = False
 
     @abc.abstractmethod
     def features(self, clip: Clip, params: Any) -> Array:
@@ -202,6 +213,10 @@ class OfSets(_Named):
 
         Metrics that pair the rows take them in the order given and need n = m.
         """
+
+    def per_sample(self, sample: np.ndarray, reference: np.ndarray) -> np.ndarray | None:
+        """(n,) shares of the samples in the value, whose mean it is; None where it has none."""
+        return None
 
     def init(self) -> Sets:
         """The state that has seen nothing."""
@@ -215,7 +230,7 @@ class OfSets(_Named):
         params: Any = None,
     ) -> Sets:
         """The state after batches (b, t, h, w, c) in [-1, 1], either of which may be None."""
-        features = _jitted(type(self).features, self)
+        features = self.features if self.host else jitted(self, "features")
         sides = [
             table if clip is None else table.add(clip_keys(clip), features(clip, params))
             for table, clip in ((state.sample, sample), (state.reference, reference))
@@ -308,9 +323,9 @@ def clip_keys(clip: Clip) -> tuple[str, ...]:
 
 
 @functools.cache
-def _jitted(method: Any, metric: Any) -> Any:
-    """`method` of `metric`, compiled once; `exam` (int64) stays on the host."""
-    compiled = jax.jit(functools.partial(method, metric))
+def jitted(metric: Any, method: str) -> Callable[..., Any]:
+    """A method of a metric, compiled once; `exam` (int64) stays on the host."""
+    compiled = jax.jit(getattr(metric, method))
 
     def call(*args: Any) -> Any:
         return compiled(*(a.replace(exam=None) if isinstance(a, Clip) else a for a in args))
