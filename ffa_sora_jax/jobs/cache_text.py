@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             raise ValueError(f"{name} is {getattr(args, name)}; it must be at least 1.")
     shard, num_shards = shards.parse_shard(args.shard)
     texts, output = _texts(args), args.output or args.data_dir / "text"
-    encoder = from_pretrained(args.text_encoder)
+    encoder = from_pretrained(args.text_encoder, encoder_only=True)
     tokenizer = Tokenizer.load(args.tokenizer)
     cache = TextCache.create(
         output, encoder.fingerprint, tokenizer.fingerprint, args.length, args.dtype

@@ -118,7 +118,7 @@ def _export_t2v(
             + ("trained its own." if task.text_encoder is not None else "did not train one.")
         )
     if task.text_encoder is None:
-        encoder = pretrained.from_pretrained(args.text_encoder)
+        encoder = pretrained.from_pretrained(args.text_encoder, encoder_only=True)
         _check_encoder(encoder, task.text_dir)
     else:
         encoder = pretrained.create(T5_CLASS, task.text_encoder.cfg, model["text_encoder"])

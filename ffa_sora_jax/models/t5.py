@@ -73,20 +73,26 @@ class T5Config:
 
 
 def relative_buckets(
-    distance: np.ndarray, num_buckets: int = 32, max_distance: int = 128
+    distance: np.ndarray,
+    num_buckets: int = 32,
+    max_distance: int = 128,
+    *,
+    bidirectional: bool = True,
 ) -> np.ndarray:
-    """Bucket of each relative position (key minus query), both directions told apart.
+    """Bucket of each relative position (key minus query).
 
+    Both directions are told apart, or, in a decoder, all buckets are for keys before the query.
     Half of a direction's buckets are exact; the others grow logarithmically up to `max_distance`.
     """
-    half = num_buckets // 2
+    half = num_buckets // 2 if bidirectional else num_buckets
     exact = half // 2
-    size = np.abs(distance)
+    size = np.abs(distance) if bidirectional else np.maximum(-distance, 0)
     # Float32 as in the reference: borders between buckets fall on exact powers.
     ratio = np.log(np.maximum(size, 1).astype(np.float32) / np.float32(exact))
     ratio = ratio / np.float32(math.log(max_distance / exact)) * np.float32(half - exact)
     far = np.minimum(exact + ratio.astype(np.int32), half - 1)
-    return np.where(distance > 0, half, 0) + np.where(size < exact, size, far)
+    side = np.where(distance > 0, half, 0) if bidirectional else 0
+    return side + np.where(size < exact, size, far)
 
 
 class RMSNorm(nnx.Module):
@@ -103,24 +109,34 @@ class RMSNorm(nnx.Module):
         return x * jax.lax.rsqrt(jnp.square(x).mean(-1, keepdims=True) + self.eps) * self.scale[...]
 
 
-class SelfAttention(nnx.Module):
-    """Attention without bias terms and without scaling."""
+class Attention(nnx.Module):
+    """Attention to the own tokens or to a context, without bias terms and without scaling."""
 
     def __init__(self, cfg: T5Config, *, rngs: nnx.Rngs):
         inner = cfg.num_heads * cfg.d_kv
-        dense = functools.partial(_dense, dtype=cfg.dtype, rngs=rngs)
+        linear = functools.partial(dense, dtype=cfg.dtype, rngs=rngs)
         # The missing 1 / sqrt(d_kv) is in the initial queries.
-        self.q = dense(cfg.d_model, inner, std=(cfg.d_model * cfg.d_kv) ** -0.5)
-        self.k = dense(cfg.d_model, inner, std=cfg.d_model**-0.5)
-        self.v = dense(cfg.d_model, inner, std=cfg.d_model**-0.5)
-        self.o = dense(inner, cfg.d_model, std=inner**-0.5)
+        self.q = linear(cfg.d_model, inner, std=(cfg.d_model * cfg.d_kv) ** -0.5)
+        self.k = linear(cfg.d_model, inner, std=cfg.d_model**-0.5)
+        self.v = linear(cfg.d_model, inner, std=cfg.d_model**-0.5)
+        self.o = linear(inner, cfg.d_model, std=inner**-0.5)
         self.heads = cfg.num_heads
 
-    def __call__(self, x: Array, bias: Array) -> Array:
-        """(b, l, d), and (b or 1, heads, l, l) added to the logits -> (b, l, d)."""
+    def __call__(self, x: Array, bias: Array | None, context: Array | None = None) -> Array:
+        """Attends.
+
+        Args:
+          x: (b, l, d).
+          bias: (b or 1, heads or 1, l or 1, m) added to the logits, or None.
+          context: (b, m, d) to attend to in place of `x`.
+
+        Returns:
+          (b, l, d).
+        """
+        context = x if context is None else context
         q, k, v = (
             rearrange(y, "b l (heads e) -> b l heads e", heads=self.heads)
-            for y in (self.q(x), self.k(x), self.v(x))
+            for y in (self.q(x), self.k(context), self.v(context))
         )
         y = ops.attention(q, k, v, bias, scale=1.0)
         return self.o(rearrange(y, "b l heads e -> b l (heads e)"))
@@ -130,14 +146,14 @@ class FeedForward(nnx.Module):
     """Gated GELU (tanh approximation), or ReLU."""
 
     def __init__(self, cfg: T5Config, *, rngs: nnx.Rngs):
-        dense = functools.partial(_dense, dtype=cfg.dtype, rngs=rngs)
+        linear = functools.partial(dense, dtype=cfg.dtype, rngs=rngs)
         self.is_gated = cfg.feed_forward_proj == "gated-gelu"
         if self.is_gated:
-            self.wi_0 = dense(cfg.d_model, cfg.d_ff, std=cfg.d_model**-0.5)
-            self.wi_1 = dense(cfg.d_model, cfg.d_ff, std=cfg.d_model**-0.5)
+            self.wi_0 = linear(cfg.d_model, cfg.d_ff, std=cfg.d_model**-0.5)
+            self.wi_1 = linear(cfg.d_model, cfg.d_ff, std=cfg.d_model**-0.5)
         else:
-            self.wi = dense(cfg.d_model, cfg.d_ff, std=cfg.d_model**-0.5)
-        self.wo = dense(cfg.d_ff, cfg.d_model, std=cfg.d_ff**-0.5)
+            self.wi = linear(cfg.d_model, cfg.d_ff, std=cfg.d_model**-0.5)
+        self.wo = linear(cfg.d_ff, cfg.d_model, std=cfg.d_ff**-0.5)
 
     def __call__(self, x: Array) -> Array:
         """(b, l, d) -> (b, l, d)."""
@@ -151,7 +167,7 @@ class Layer(nnx.Module):
 
     def __init__(self, cfg: T5Config, *, rngs: nnx.Rngs):
         self.attention_norm = RMSNorm(cfg, rngs=rngs)
-        self.attention = SelfAttention(cfg, rngs=rngs)
+        self.attention = Attention(cfg, rngs=rngs)
         self.ff_norm = RMSNorm(cfg, rngs=rngs)
         self.ff = FeedForward(cfg, rngs=rngs)
 
@@ -168,10 +184,7 @@ class T5Encoder(nnx.Module):
         self.cfg = cfg
         normal = nnx.initializers.normal
         self.shared = nnx.Embed(cfg.vocab_size, cfg.d_model, embedding_init=normal(1.0), rngs=rngs)
-        self.relative_attention_bias = nnx.Embed(
-            cfg.relative_attention_num_buckets, cfg.num_heads,
-            embedding_init=normal(cfg.d_model**-0.5), rngs=rngs,
-        )  # fmt: skip
+        self.relative_attention_bias = bias_table(cfg, rngs=rngs)
         keys = jax.random.split(rngs.params(), cfg.num_layers)
         self.layers = jax.vmap(lambda key: Layer(cfg, rngs=nnx.Rngs(key)))(keys)
         self.final_norm = RMSNorm(cfg, rngs=rngs)
@@ -189,31 +202,54 @@ class T5Encoder(nnx.Module):
         Raises:
           ValueError: the shapes do not fit, or the ids are not integers.
         """
-        size = check_shape(ids, "b l", "ids")
+        if mask is not None:
+            check_shape(mask, "b l", "mask", **check_shape(ids, "b l", "ids"))
+        return self.encode(self.embed(ids), mask)
+
+    def embed(self, ids: Array) -> Array:
+        """(b, l) token ids -> (b, l, d) float32 embeddings."""
+        check_shape(ids, "b l", "ids")
         if not jnp.issubdtype(ids.dtype, jnp.integer):
             raise ValueError(f"ids have dtype {ids.dtype}; token ids are integers.")
-        bias = self._position_bias(size["l"])
+        return self.shared.embedding[...][ids].astype(jnp.float32)
+
+    def encode(self, x: Array, mask: Array | None) -> Array:
+        """(b, l, d) embeddings, of words or of anything put among them, -> (b, l, d) float32."""
+        bias = position_bias(self.cfg, self.relative_attention_bias, x.shape[1])
         if mask is not None:
-            check_shape(mask, "b l", "mask", **size)
-            padded = jnp.asarray(mask)[:, None, None, :] == 0
-            bias = bias + jnp.where(padded, jnp.finfo(jnp.float32).min, 0.0)
-        x = self.shared.embedding[...][ids].astype(jnp.float32)  # (b, l, d)
+            bias = bias + mask_bias(mask)
         x, _ = jax.lax.scan(lambda x, layer: (layer(x, bias), None), x, self.layers)
         return self.final_norm(x)
 
-    def _position_bias(self, length: int) -> Array:
-        """(1, heads, l, l) by the relative position of key and query."""
-        cfg = self.cfg
-        place = np.arange(length)
-        buckets = relative_buckets(
-            place[None, :] - place[:, None], cfg.relative_attention_num_buckets,
-            cfg.relative_attention_max_distance,
-        )  # fmt: skip
-        table = self.relative_attention_bias.embedding[...].astype(jnp.float32)
-        return rearrange(table[buckets], "q k heads -> 1 heads q k")
+
+def bias_table(cfg: T5Config, *, rngs: nnx.Rngs) -> nnx.Embed:
+    """The biases of all heads by bucket of relative position."""
+    return nnx.Embed(
+        cfg.relative_attention_num_buckets, cfg.num_heads,
+        embedding_init=nnx.initializers.normal(cfg.d_model**-0.5), rngs=rngs,
+    )  # fmt: skip
 
 
-def _dense(inputs: int, outputs: int, *, std: float, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
+def position_bias(
+    cfg: T5Config, table: nnx.Embed, length: int, *, bidirectional: bool = True
+) -> Array:
+    """(1, heads, l, l) by the relative position of key and query."""
+    place = np.arange(length)
+    buckets = relative_buckets(
+        place[None, :] - place[:, None], cfg.relative_attention_num_buckets,
+        cfg.relative_attention_max_distance, bidirectional=bidirectional,
+    )  # fmt: skip
+    return rearrange(table.embedding[...].astype(jnp.float32)[buckets], "q k heads -> 1 heads q k")
+
+
+def mask_bias(mask: Array) -> Array:
+    """(b, m) mask, true on real tokens -> (b, 1, 1, m) float32 bias of logits."""
+    padded = jnp.asarray(mask)[:, None, None, :] == 0
+    return jnp.where(padded, jnp.finfo(jnp.float32).min, 0.0)
+
+
+def dense(inputs: int, outputs: int, *, std: float, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:
+    """A linear layer without bias, with float32 parameters, that computes in `dtype`."""
     return nnx.Linear(
         inputs, outputs, use_bias=False, dtype=jnp.dtype(dtype), param_dtype=jnp.float32,
         kernel_init=nnx.initializers.normal(std), dot_general=ops.dot_general, rngs=rngs,
