@@ -61,12 +61,7 @@ class Manifest:
         name = f"manifest-{shard:05d}-of-{num_shards:05d}.jsonl"
         self.path = directory / (name if num_shards > 1 else "manifest.jsonl")
         _drop_torn_line(self.path)
-        self._records: dict[str, dict[str, Any]] = {}
-        for path in sorted(p for p in directory.iterdir() if _NAME.fullmatch(p.name)):
-            for record in _read_lines(path):
-                known = self._records.get(record["id"])
-                if known is None or known["status"] != "ok" or record["status"] == "ok":
-                    self._records[record["id"]] = record
+        self._records = read_records(directory)
 
     def get(self, item: str) -> dict[str, Any] | None:
         """The record of an item: a success if there ever was one, otherwise its last failure."""
@@ -75,10 +70,7 @@ class Manifest:
     def is_done(self, item: str) -> bool:
         """True if the item succeeded and all its outputs are there, byte for byte."""
         record = self._records.get(item)
-        if record is None or record["status"] != "ok":
-            return False
-        paths = {self.directory / name: digest for name, digest in record["outputs"].items()}
-        return all(p.is_file() and sha256_file(p) == digest for p, digest in paths.items())
+        return record is not None and is_whole(self.directory, record)
 
     def add_done(self, item: str, key: str, outputs: list[Path], **fields: Any) -> None:
         """Records a success with the SHA-256 of every output, which must lie in the folder."""
@@ -98,6 +90,28 @@ class Manifest:
             file.flush()
             os.fsync(file.fileno())
         self._records[record["id"]] = record
+
+
+def read_records(directory: Path) -> dict[str, dict[str, Any]]:
+    """The record of every item by id: a success if there ever was one, else the last failure.
+
+    Reads the files of all shards and changes nothing, so that other jobs may look.
+    """
+    records: dict[str, dict[str, Any]] = {}
+    for path in sorted(p for p in directory.iterdir() if _NAME.fullmatch(p.name)):
+        for record in _read_lines(path):
+            known = records.get(record["id"])
+            if known is None or known["status"] != "ok" or record["status"] == "ok":
+                records[record["id"]] = record
+    return records
+
+
+def is_whole(directory: Path, record: dict[str, Any]) -> bool:
+    """True for a success whose outputs are all there, byte for byte."""
+    if record["status"] != "ok":
+        return False
+    paths = {directory / name: digest for name, digest in record["outputs"].items()}
+    return all(p.is_file() and sha256_file(p) == digest for p, digest in paths.items())
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:
