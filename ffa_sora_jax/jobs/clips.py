@@ -59,12 +59,13 @@ class ClipSet:
       items: the clips.
       where: folder, or dataset and split, for reports.
       synthetic: whether none shows a patient.
-      fingerprint: short hash over all names and digests.
+      failed: reasons by name of clips that a manifest lists and that are not there.
     """
 
     items: tuple[ClipItem, ...]
     where: str
     synthetic: bool
+    failed: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @functools.cached_property
     def fingerprint(self) -> str:
@@ -147,15 +148,16 @@ def resize(video: np.ndarray, size: tuple[int, int]) -> np.ndarray:
 
 
 def _of_manifest(folder: Path, option: str) -> ClipSet:
-    videos, failed = {}, {}
+    videos: dict[str, Path] = {}
+    failed: dict[str, str] = {}
     for name, record in sorted(read_records(folder).items()):
         if record["status"] != "ok":
             failed[name] = f"was not generated: {record.get('reason', 'no reason given')}"
         elif not is_whole(folder, record):
             failed[name] = "a file is missing or differs from the manifest; sample it again"
         else:
-            paths = [folder / output for output in record["outputs"]]
-            videos |= {name: path for path in paths if _is_video(path)}
+            for output in filter(_is_video, (folder / name for name in record["outputs"])):
+                videos[name] = output
     if not videos:
         raise ValueError(f"{option} {folder}: its manifest lists no finished video that is there.")
     items = _items(videos)

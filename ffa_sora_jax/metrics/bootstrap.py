@@ -93,7 +93,8 @@ def half_samples(
     if smallest < 4:  # halves of one cluster have no spread
         return Interval(float("nan"), float("nan"), smallest, "half-samples")
     whole = value(*(np.arange(len(side)) for side in sides))
-    rng, values = _rng(seed, "half-samples"), []
+    rng = _rng(seed, "half-samples")
+    values: list[float] = []
     while len(values) < replicates:
         order = rng.permutation(len(names))
         chosen = [names[i] for i in order[: len(names) // 2]]
