@@ -24,6 +24,7 @@ from ffa_sora_jax.models.wfvae import check_video
 TASKS = {
     "vae": "ffa_sora_jax.tasks.vae",
     "t2v": "ffa_sora_jax.tasks.t2v",
+    "captioner": "ffa_sora_jax.tasks.captioner",
 }
 
 

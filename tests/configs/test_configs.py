@@ -55,6 +55,9 @@ def clip_of(task, config, data, size, *, video):
         stored = task.text_encoder is None
         embedding = shape((*tokens, config.model.caption_channels)) if stored else None
         text = Text(ids=shape(tokens, jnp.int32), mask=shape(tokens, bool), embedding=embedding)
+    elif config.task == "captioner":
+        tokens = (size, data.text_length)
+        text = Text(ids=shape(tokens, jnp.int32), mask=shape(tokens, bool))
     channels = config.model.get("in_channels", 3) if config.task == "vae" else 1
     frames = shape((size, data.num_frames, data.res, data.res, channels), jnp.uint8)
     return Clip(video=frames if video else None, text=text, latent=latent)
