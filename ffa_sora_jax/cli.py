@@ -19,6 +19,7 @@ VERBS = {
     "train": ("ffa_sora_jax.jobs.train", "train or resume a model from a config"),
     "status": ("ffa_sora_jax.jobs.status", "show how far a training run is"),
     "sample": ("ffa_sora_jax.jobs.sample", "make videos from one report or a table of reports"),
+    "evaluate": ("ffa_sora_jax.jobs.evaluate", "score generated clips beside real ones"),
     "export": ("ffa_sora_jax.jobs.export", "turn a training run into a folder to sample from"),
     "convert": ("ffa_sora_jax.jobs.convert", "convert weights from and to the PyTorch folders"),
 }

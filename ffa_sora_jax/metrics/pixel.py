@@ -14,6 +14,7 @@ The functions take any range and are told it; the metrics take clips in [-1, 1] 
 """
 
 import dataclasses
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -82,6 +83,24 @@ class SSIM(PerClip):
     def value(self, rows: np.ndarray) -> dict[str, float]:
         """{"ssim": mean}."""
         return {self.name: float(rows.mean(dtype=np.float64))}
+
+
+def load_psnr(folder: Path | None) -> tuple[PSNR, None]:
+    """PSNR as the registry opens it."""
+    del folder  # no weights
+    return PSNR(), None
+
+
+def load_ssim(folder: Path | None) -> tuple[SSIM, None]:
+    """SSIM with the Gaussian window."""
+    del folder
+    return SSIM(), None
+
+
+def load_ssim_uniform(folder: Path | None) -> tuple[SSIM, None]:
+    """SSIM with the uniform window."""
+    del folder
+    return SSIM(window="uniform"), None
 
 
 def psnr(sample: AnyArray, reference: AnyArray, data_range: float = 1.0) -> jax.Array:
