@@ -39,6 +39,8 @@ _REGISTRY = {
     "MT5ForConditionalGeneration": "ffa_sora_jax.convert.t5",
     "T5ForConditionalGeneration": "ffa_sora_jax.convert.t5",
     "BlipForConditionalGeneration": "ffa_sora_jax.convert.blip",
+    "CLIPModel": "ffa_sora_jax.convert.clip",
+    "CLIPT5ForConditionalGeneration": "ffa_sora_jax.convert.clip_t5",
     **{
         f"{family}{suffix}": "ffa_sora_jax.convert.bert"
         for family in ("Bert", "Roberta", "XLMRoberta")
