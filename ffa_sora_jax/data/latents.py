@@ -13,15 +13,13 @@ are returned as float32.
 
 import functools
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.common import files
-from ffa_sora_jax.common import names
+from ffa_sora_jax.common import files, names
 
 SHARD_EXAMPLES = 64
 

@@ -13,7 +13,6 @@ processes may fill one folder. Padding is not stored: it is masked in every mode
 import functools
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
