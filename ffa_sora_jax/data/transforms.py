@@ -11,13 +11,14 @@ import re
 import numpy as np
 
 _SWAP = {"left": "right", "right": "left", "od": "os", "os": "od", "re": "le", "le": "re"}
-_SWAP |= {"o.d.": "o.s.", "o.s.": "o.d.", "r": "l", "l": "r", "右": "左", "左": "右"}
+_SWAP |= {"o.d.": "o.s.", "o.s.": "o.d.", "r": "l", "l": "r", "rt": "lt", "lt": "rt"}
+_SWAP |= {"r/e": "l/e", "l/e": "r/e", "右": "左", "左": "右"}
 # Abbreviations only in capitals: "os" and "re" are ordinary words elsewhere. Letters stand around
 # words as look-arounds, not \b, to which a Chinese character beside them is a letter too.
 # IS/OS is a retinal layer; 左右 means "about"; drugs and optics have 左 and 右 in their names.
 _SIDE = re.compile(
     r"(?<![A-Za-z])(?:[Ll]eft|LEFT|[Rr]ight|RIGHT|OD|(?<!IS/)(?<!IS-)OS|RE|LE|O\.[DS]\."
-    r"|[RL](?=\.? [Ee]yes?))(?![A-Za-z])"
+    r"|[RL]/E|(?:[RL]|[RrLl]t|[RL]T)(?=\.?\s*(?:[Ee]yes?|EYES?)))(?![A-Za-z])"
     r"|(?<!左)右(?![左旋美])|(?<!右)左(?![右旋氧]|甲状腺|卡尼汀|炔诺|乙拉西坦)"
 )
 _CHINESE_HOURS = ("", *"一二三四五六七八九十", "十一", "十二")
@@ -25,7 +26,7 @@ _HOUR = r"(?:(?:1[0-2]|0?[1-9])(?::[0-5]\d)?|十[一二]?|[一二三四五六七
 _BETWEEN = r"\s*(?:-|–|—|~|～|至|到|和|及|与|、|,|/|to|and|or)\s*"
 _CLOCK = re.compile(
     rf"(?<![\d:.十])({_HOUR}(?:{_BETWEEN}{_HOUR})*)"
-    r"(?=\s*(?:o['’]?\s?clock|点钟|點鐘|点位|点方位|点方向|:00 position))"
+    r"(?=[\s-]*(?:o\s?['’`´]?\s?clock|点钟|點鐘|点位|点方位|点方向|:00 position))"
 )
 
 

@@ -10,8 +10,10 @@ _RIGHT, _LEFT = "right", "left"
 _FROM, _TO = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 # OD, OS and OU only in capitals: "os" is a word elsewhere. Not "right" alone: "right of the disc".
 _WORDS = {
-    _RIGHT: rf"{_FROM}(?:[Rr]ight[\s-]+eyes?|RIGHT\s+EYES?|O\.?D){_TO}|右眼",
-    _LEFT: rf"{_FROM}(?:[Ll]eft[\s-]+eyes?|LEFT\s+EYES?|O\.?S){_TO}|左眼",
+    _RIGHT: rf"{_FROM}(?:[Rr]ight[\s-]+eyes?|RIGHT\s+EYES?|(?:R|[Rr]t|RT)\.?\s+(?i:eyes?)|R/E"
+    rf"|O\.?D){_TO}|右眼",
+    _LEFT: rf"{_FROM}(?:[Ll]eft[\s-]+eyes?|LEFT\s+EYES?|(?:L|[Ll]t|LT)\.?\s+(?i:eyes?)|L/E"
+    rf"|O\.?S){_TO}|左眼",
     "both": rf"{_FROM}(?:(?i:both[\s-]+eyes|bilateral(?:ly)?|right\s+and\s+left\s+eyes?"
     rf"|left\s+and\s+right\s+eyes?)|O\.?U){_TO}|[双雙两兩]眼|左右眼",
 }
