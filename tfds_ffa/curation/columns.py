@@ -10,21 +10,26 @@ from ffa_sora_jax.common.names import check_keys
 # Field -> accepted headings, compared without case, spaces and punctuation.
 ALIASES: dict[str, tuple[str, ...]] = {
     "exam_id": (
-        "exam_id", "exam", "examination_id", "study_id", "study", "accession_number", "accession",
-        "case_id", "case", "video_id", "id", "检查号", "检查编号", "检查ID", "检查流水号", "影像号",
+        "exam_id", "exam", "exam_no", "exam_number", "examination_id", "examination_no",
+        "study_id", "study", "study_no", "study_number", "accession_number", "accession_no",
+        "accession", "case_id", "case", "video_id", "id",
+        "检查号", "检查编号", "检查ID", "检查流水号", "影像号", "檢查號", "檢查編號",
     ),
     "patient_id": (
-        "patient_id", "patient", "pid", "mrn", "subject_id", "subject", "medical_record_number",
-        "病人ID", "患者ID", "患者编号", "病人编号", "病历号", "病案号", "登记号",
+        "patient_id", "patient", "patient_no", "patient_number", "patient_code", "pid", "mrn",
+        "mrn_no", "subject_id", "subject", "subject_no", "medical_record_number",
+        "medical_record_no", "hospital_number", "hospital_no",
+        "病人ID", "患者ID", "患者编号", "病人编号", "患者号", "病人号", "病历号", "病案号",
+        "登记号", "病歷號", "病歷號碼",
     ),
-    "eye": ("eye", "laterality", "side", "eye_side", "眼别", "眼", "左右眼", "侧别"),
+    "eye": ("eye", "laterality", "side", "eye_side", "眼别", "眼", "左右眼", "侧别", "眼別"),
     "report": (
         "report", "report_en", "en_report", "report_text", "text", "caption", "findings",
-        "impression", "报告", "报告内容", "检查所见", "造影所见", "检查结果",
+        "impression", "报告", "报告内容", "检查所见", "造影所见", "检查结果", "報告", "檢查所見",
     ),
     "report_zh": ("report_zh", "zh_report", "ch_report", "chinese_report", "report_cn", "中文报告"),
     "language": ("language", "lang", "语言"),
-    "diagnosis": ("diagnosis", "disease", "label", "诊断", "临床诊断", "疾病"),
+    "diagnosis": ("diagnosis", "disease", "label", "诊断", "临床诊断", "疾病", "診斷"),
     "split": ("split", "subset", "partition", "划分", "数据集划分"),
     "path": (
         "path", "file", "file_name", "folder", "image_path", "video_path", "路径",
@@ -34,8 +39,8 @@ ALIASES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 EYES = {
-    "right": ("right", "r", "od", "right eye", "re", "右", "右眼"),
-    "left": ("left", "l", "os", "left eye", "le", "左", "左眼"),
+    "right": ("right", "r", "rt", "od", "right eye", "re", "右", "右眼"),
+    "left": ("left", "l", "lt", "os", "left eye", "le", "左", "左眼"),
     "both": ("both", "b", "ou", "both eyes", "bilateral", "双", "双眼", "雙眼", "两眼", "左右眼"),
 }
 LANGUAGES = {
@@ -126,9 +131,12 @@ def parse_choice(field: str, value: str | None) -> str | None:
     if value is None or says_nothing(value):
         return None
     word = _word(value)
+    parts = set(word.split()) - {"eye", "eyes"}
     for name, words in choices.items():
         if word in words or word.replace(" ", "") in words:
             return name
+        if field == "eye" and parts and parts <= set(words):
+            return name  # "OD (右眼)", "Rt eye"
     raise ValueError(f"{field} must be one of {', '.join(choices)}, or empty.")
 
 

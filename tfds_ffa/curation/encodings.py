@@ -1,9 +1,10 @@
 """Text of a table in whatever encoding it was saved.
 
 A byte order mark decides; else UTF-8 if the bytes are valid, for other encodings are practically
-never valid UTF-8 by chance. What remains is told apart by frequency: each of the two Chinese
-encodings keeps its common characters in one block of codes, so the encoding that puts most
-characters there is the right one; text with few such pairs is Western.
+never valid UTF-8 by chance, or if most of them are: rows pasted in from elsewhere then hold U+FFFD,
+which costs these rows. What remains is told apart by frequency: each of the two Chinese encodings
+keeps its common characters in one block of codes, so the encoding that puts most characters there
+is the right one; text with few such pairs is Western.
 """
 
 import codecs
@@ -18,12 +19,15 @@ _MARKS = (  # the mark of UTF-32 starts with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_ASCII = bytes(range(128))
 _SAMPLE_BYTES = 1 << 20
 _MIN_COMMON = 0.8  # share of common characters in genuine text; the wrong encoding gets about half
 
 
 def decode(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     """The text and the encoding's name, without a byte order mark.
+
+    Where the encoding was guessed from most of the text, other bytes become U+FFFD.
 
     Args:
       data: a whole file.
@@ -35,10 +39,11 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, str]:
     if encoding is not None:
         check_keys("encoding", [encoding], ENCODINGS)
     name = encoding or _guess(data)
+    is_forgiven = encoding is None and name in ("utf-8", "gb18030", "big5")
     if name == "utf-8":
         name = "utf-8-sig"
     try:
-        text = data.decode(name)
+        text = data.decode(name, "replace" if is_forgiven else "strict")
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
@@ -57,16 +62,25 @@ def _guess(data: bytes) -> str:
     head = data[:4096]
     if b"\0" in head:  # UTF-16 without a mark: ASCII has its zero bytes on one side
         return "utf-16-le" if head[1::2].count(0) >= head[::2].count(0) else "utf-16-be"
-    try:
-        data.decode("utf-8")
-    except UnicodeDecodeError:
-        pass
-    else:
+    if _is_mostly_utf8(data):
         return "utf-8"
     sample = data[:_SAMPLE_BYTES]
     shares = {"gb18030": _common_gb(sample), "big5": _common_big5(sample)}
     best = max(shares, key=lambda name: shares[name])
     return best if shares[best] >= _MIN_COMMON else "cp1252"
+
+
+def _is_mostly_utf8(data: bytes) -> bool:
+    """Whether most of the bytes that tell encodings apart stand in lines that are UTF-8."""
+    good = bad = 0
+    for line in data.splitlines():
+        telling = len(line.translate(None, _ASCII))
+        try:
+            line.decode("utf-8")
+            good += telling
+        except UnicodeDecodeError:
+            bad += telling
+    return good > bad or not bad
 
 
 def _common_gb(data: bytes) -> float:

@@ -76,11 +76,45 @@ def test_a_named_encoding_is_not_guessed(tmp_path):
         encodings.decode(b"a\0b", "utf-8")
 
 
+@pytest.mark.parametrize(("most", "stray"), [("utf-8", "gb18030"), ("gb18030", "cp1252")])
+def test_a_line_in_another_encoding_costs_one_row(tmp_path, most, stray):
+    path = tmp_path / "t.csv"
+    lines = as_csv([HEADER, *ROWS]).encode(most)
+    path.write_bytes(lines + "E3,P3,OD,视网膜 café".encode(stray, "ignore") + b"\r\n")
+    table = load_table(path)
+    assert table.encoding == most and table.num_rows == 3
+    check_two_rows(table.rows)
+    assert [(p.where, p.reason) for p in table.problems] == [("line 4", "bad_row")]
+    assert "lost in an earlier conversion" in table.problems[0].what_to_do
+
+
+@pytest.mark.parametrize(
+    ("cell", "eye"),
+    [("OD (右眼)", "right"), ("OS（左眼）", "left"), ("Rt", "right"), ("Lt. eye", "left"),
+     ("left eye - OS", "left"), ("R/E", "right")],
+)  # fmt: skip
+def test_an_eye_may_be_named_twice(tmp_path, cell, eye):
+    rows, problems = read_table(write(tmp_path, as_csv([HEADER, ["E1", "P1", cell, "text"]])))
+    assert not problems and rows[0].eye == eye
+
+
+@pytest.mark.parametrize("cell", ["eye", "OD, OS", "右眼 左", "right or left"])
+def test_a_word_that_names_no_one_eye_costs_the_row(tmp_path, cell):
+    _, (problem,) = read_table(write(tmp_path, as_csv([HEADER, ["E1", "P1", cell, "text"]])))
+    assert problem.reason == "bad_row" and "right, left, both" in problem.what_to_do
+
+
 CHINESE_HEADER = ["检查号", "患者编号", "眼别", "报告", "姓名", "出生日期"]
 
 
 @pytest.mark.parametrize(
-    "header", [CHINESE_HEADER, ["Exam ID", "MRN", "Laterality", "Report Text"]]
+    "header",
+    [
+        CHINESE_HEADER,
+        ["Exam ID", "MRN", "Laterality", "Report Text"],
+        ["Exam No.", "Patient No.", "Side", "Findings"],
+        ["檢查號", "病歷號", "眼別", "報告"],
+    ],
 )
 def test_headings_in_both_languages(tmp_path, header):
     extra = [""] * (len(header) - 4)
