@@ -1,8 +1,9 @@
-"""Reports to token ids: a SentencePiece model with T5's conventions.
+"""Reports to token ids: a SentencePiece model with T5's conventions, or BERT's WordPiece.
 
 pad = 0, eos = 1, unk = 2, no bos; every text ends with eos and is padded with 0. The shipped model
 (`assets/tokenizer/spiece.model`) folds case and falls back to bytes, so nothing is ever unknown to
-it. The `spiece.model` of T5 and mT5 works too.
+it. The `spiece.model` of T5 and mT5 works too, and so does the folder of a BERT or BLIP with its
+vocab.txt (see `data.wordpiece`), whose end of sequence is [SEP].
 """
 
 import hashlib
@@ -41,7 +42,7 @@ class Tokenizer:
 
     @classmethod
     def load(cls, path: str | Path | None = None) -> "Tokenizer":
-        """Reads a model file, or the `spiece.model` of a folder, or the shipped one (None).
+        """Reads a file, a folder with `spiece.model` or `vocab.txt`, or the shipped model (None).
 
         Raises:
           FileNotFoundError: there is no such file.
@@ -52,10 +53,16 @@ class Tokenizer:
             return cls(asset.read_bytes())
         file = Path(path)
         if file.is_dir():
+            from ffa_sora_jax.data import wordpiece  # a subclass of this class
+
+            vocabulary = any((file / name).is_file() for name in wordpiece.VOCABULARIES)
+            if vocabulary and not (file / FILE_NAME).is_file():
+                return wordpiece.WordPiece(file)
             file = file / FILE_NAME
         if not file.is_file():
             raise FileNotFoundError(
-                f"No tokenizer at {file}. Give a SentencePiece model or a folder with {FILE_NAME}."
+                f"No tokenizer at {file}. Give a SentencePiece model, or a folder with {FILE_NAME} "
+                "or, for BERT and BLIP, vocab.txt."
             )
         try:
             return cls(file.read_bytes())
@@ -115,12 +122,15 @@ class Tokenizer:
         for row in np.asarray(ids):
             ends = np.flatnonzero(row == self.eos_id)
             kept = row[: ends[0]] if len(ends) else row
-            texts.append(self._pieces.decode([int(i) for i in kept if i != self.pad_id]))
+            texts.append(self._text(kept))
         return texts
 
     def pieces(self, text: str) -> list[str]:
         """The pieces of one text, for people to read."""
         return self._pieces.encode(text, out_type=str)
+
+    def _text(self, ids: np.ndarray) -> str:
+        return self._pieces.decode([int(i) for i in ids if i != self.pad_id])
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str):
