@@ -20,6 +20,9 @@ VERBS = {
     "status": ("ffa_sora_jax.jobs.status", "show how far a training run is"),
     "sample": ("ffa_sora_jax.jobs.sample", "make videos from one report or a table of reports"),
     "evaluate": ("ffa_sora_jax.jobs.evaluate", "score generated clips beside real ones"),
+    "human cases": ("ffa_sora_jax.jobs.human_cases", "choose and blind cases for readers"),
+    "human scores": ("ffa_sora_jax.jobs.human_scores", "how readers scored and agree"),
+    "weights": ("ffa_sora_jax.jobs.weights", "list the files that metrics need"),
     "export": ("ffa_sora_jax.jobs.export", "turn a training run into a folder to sample from"),
     "convert": ("ffa_sora_jax.jobs.convert", "convert weights from and to the PyTorch folders"),
 }

@@ -68,8 +68,8 @@ def bootstrap(
         )
         for _ in range(replicates)
     ]
-    low, high = np.nanpercentile(values, [LOW, HIGH])
-    return Interval(float(low), float(high), len(clusters), "bootstrap")
+    low, high = _percentiles(values)
+    return Interval(low, high, len(clusters), "bootstrap")
 
 
 def half_samples(
@@ -101,8 +101,9 @@ def half_samples(
         places = [np.flatnonzero(np.isin(side, chosen)) for side in sides]
         if min(map(len, places)) >= 2:
             values.append(value(*places))
-    spread = np.nanpercentile(values, [LOW, HIGH]) - np.nanmean(values)
-    return Interval(float(whole + spread[0]), float(whole + spread[1]), len(names), "half-samples")
+    middle = float(np.mean(values))
+    low, high = (whole + bound - middle for bound in _percentiles(values))
+    return Interval(low, high, len(names), "half-samples")
 
 
 def halves(groups: Sequence[str], count: int, *, seed: int, draw: int) -> tuple[Indices, Indices]:
@@ -137,6 +138,15 @@ def partners(groups: Sequence[str], *, seed: int) -> list[int | None]:
                 found[int(index)] = other
                 break
     return found
+
+
+def _percentiles(values: Sequence[float]) -> tuple[float, float]:
+    """The bounds of the middle 95 % of the draws that have a value; NaN if none has."""
+    known = np.asarray(values)[np.isfinite(values)]
+    if not known.size:
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [LOW, HIGH])
+    return float(low), float(high)
 
 
 def _rng(seed: int, *stream: str | int) -> np.random.Generator:

@@ -1,4 +1,6 @@
-"""Writing and reading clips: mp4, GIF, WebP and folders of PNG. Every file says it is synthetic.
+"""Writing and reading clips: mp4, GIF, WebP and folders of PNG, with a notice in every file.
+
+The notice says that the clip is synthetic, unless the caller copies a real one.
 
     suffix    codec           exact                 needs
     .mp4      h264 (default)  no, about 45 dB       PyAV: pip install 'ffa-sora-jax[video]'
@@ -27,6 +29,7 @@ from ffa_sora_jax.video import containers, images
 from ffa_sora_jax.video.exam import Limits, ReadError, guarded
 
 NOTICE = "SYNTHETIC: made by a computer, shows no patient. Not for diagnosis."
+REAL = "PATIENT DATA: a real exam. Only for those who may see it."
 CODECS = {".mp4": ("h264", "mp4v"), ".webp": ("webp",), ".gif": ("gif",), "": ("png",)}
 _ANY_SIZE = Limits(min_side_px=1)
 _NOTE_BOX = bytes.fromhex("6666612d736f72612d6a61782d6e6f74")  # type of our mp4 "uuid" box
@@ -39,7 +42,12 @@ _XMP = (
 
 
 def save_video(
-    path: str | Path, video: np.ndarray, fps: float = 4.0, text: str = "", codec: str | None = None
+    path: str | Path,
+    video: np.ndarray,
+    fps: float = 4.0,
+    text: str = "",
+    codec: str | None = None,
+    synthetic: bool = True,
 ) -> str:
     """Writes one clip; the file appears whole or not at all.
 
@@ -49,6 +57,7 @@ def save_video(
       fps: frames shown per second.
       text: kept in the file beside the notice, such as the report.
       codec: one of `CODECS[suffix]`; default: the first.
+      synthetic: False only for a copy of a real clip, whose notice says so.
 
     Returns:
       The codec used.
@@ -67,13 +76,14 @@ def save_video(
         raise ValueError(f"Codec {codec!r} of {path.name}; allowed: {', '.join(allowed_codecs)}.")
     if not fps > 0:
         raise ValueError(f"fps is {fps}; it must be positive.")
+    note = _note(video, fps, text, NOTICE if synthetic else REAL)
     if codec == "png":
-        _write_png(path, video, fps, _note(video, fps, text))
+        _write_png(path, video, fps, note)
         return codec
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
-        _WRITERS[codec](partial, video, fps, _note(video, fps, text))
+        _WRITERS[codec](partial, video, fps, note)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
@@ -171,8 +181,8 @@ def _check_video(video: np.ndarray) -> np.ndarray:
     return np.repeat(video, 3, axis=-1) if video.shape[-1] == 1 else video
 
 
-def _note(video: np.ndarray, fps: float, text: str) -> str:
-    note = {"notice": NOTICE, "frames": len(video), "fps": fps, "text": text}
+def _note(video: np.ndarray, fps: float, text: str, notice: str = NOTICE) -> str:
+    note = {"notice": notice, "frames": len(video), "fps": fps, "text": text}
     return json.dumps(note, ensure_ascii=False)
 
 
@@ -197,7 +207,7 @@ def _write_h264(path: Path, video: np.ndarray, fps: float, note: str) -> None:
     _check_even(video)
     with av.open(str(path), "w", format="mp4") as container:
         container.metadata["comment"] = note
-        container.metadata["title"] = NOTICE
+        container.metadata["title"] = json.loads(note)["notice"]
         stream: Any = container.add_stream("libx264", rate=fractions.Fraction(fps))
         stream.height, stream.width = video.shape[1:3]
         stream.pix_fmt, stream.options = "yuv420p", {"crf": "14"}
