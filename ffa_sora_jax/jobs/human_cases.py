@@ -1,10 +1,10 @@
 """`ffa-sora human cases`: chooses and blinds the cases of a reading, by seed.
 
-    cases/case-001.mp4, ...             generated videos under names that say nothing
-    cases/case-001.reference.webp, ...  the real ones beside them, unless --no-show-reference
-    cases.csv                           case and report, for the readers
-    scores.csv                          case, reader, score: to be filled in
-    key.csv                             which case is which clip; keep it from the readers
+    readers/case-001.webp, ...            generated videos under names that say nothing
+    readers/case-001.reference.webp, ...  the real ones beside them, unless --no-show-reference
+    readers/cases.csv                     case and report
+    readers/scores.csv                    case, reader, score: to be filled in
+    key.csv                               which case is which clip; keep it from the readers
 
 The same seed chooses the same cases. Files with pixels of patients stay on this machine's disk: who
 may see the exams may see this folder. Exit code: 0, or 2 for bad usage.
@@ -14,8 +14,9 @@ import argparse
 import csv
 import io as text_io
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,7 @@ def run(args: argparse.Namespace) -> int:
     chosen = choose(
         pairing.pair(generated, reference, args.pair).pairs, args.cases, seed=args.seed
     )  # fmt: skip
-    (args.output / "cases").mkdir(parents=True)
+    (args.output / "readers").mkdir(parents=True)
     for number, (made, real) in enumerate(chosen, 1):
         _save(args, f"case-{number:03d}", made)
         if args.show_reference:
@@ -105,7 +106,7 @@ def _save(args: argparse.Namespace, name: str, item: ClipItem, *, real: bool = F
     video = item.read()
     if video.shape[-1] == 1:
         video = enlarge(video[..., 0], args.min_px)
-    path = args.output / "cases" / f"{name}.{args.format}"
+    path = args.output / "readers" / f"{name}.{args.format}"
     io.save_video(path, video, synthetic=not real)
 
 
@@ -113,16 +114,16 @@ def _write_tables(
     folder: Path, chosen: Sequence[tuple[ClipItem, ClipItem]], readers: Sequence[str], seed: int
 ) -> None:
     cases = [f"case-{number:03d}" for number in range(1, len(chosen) + 1)]
-    reports = [made.report or real.report or "" for made, real in chosen]
-    tables = {
-        "cases.csv": [("case", "report"), *zip(cases, reports, strict=True)],
-        "scores.csv": [("case", "reader", "score"), *((c, r, "") for r in readers for c in cases)],
-        "key.csv": [
-            ("case", "generated", "reference", "seed"),
-            *((c, *(item.name for item in pair), seed) for c, pair in zip(cases, chosen, strict=True)),
-        ],
-    }  # fmt: skip
-    for name, rows in tables.items():
-        text = text_io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(rows)
-        files.write_text(folder / name, text.getvalue())
+    named = [(made.report or real.report or "", made.name, real.name) for made, real in chosen]
+    table = list(zip(cases, named, strict=True))
+    key = [(case, made, real, seed) for case, (_, made, real) in table]
+    _write(folder / "readers/cases.csv", ("case", "report"), [(c, row[0]) for c, row in table])
+    blank = [(case, reader, "") for reader in readers for case in cases]
+    _write(folder / "readers/scores.csv", ("case", "reader", "score"), blank)
+    _write(folder / "key.csv", ("case", "generated", "reference", "seed"), key)
+
+
+def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    text = text_io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([head, *rows])
+    files.write_text(path, text.getvalue())
