@@ -97,16 +97,15 @@ class CLIPConfig:
     @classmethod
     def tiny(cls, **changes: Any) -> "CLIPConfig":
         """Towers of width 32 and 24 for tests."""
-        vision = dict(
+        vision = VisionConfig(
             hidden_size=32, intermediate_size=48, num_hidden_layers=3, num_attention_heads=4,
             image_size=16, patch_size=4,
         )  # fmt: skip
-        text = dict(
+        text = TextConfig(
             hidden_size=24, intermediate_size=40, num_hidden_layers=2, num_attention_heads=3,
             vocab_size=60, max_position_embeddings=12, eos_token_id=59,
         )  # fmt: skip
-        parts = dict(vision=VisionConfig(**vision), text=TextConfig(**text), projection_dim=20)
-        return cls(**{**parts, **changes})
+        return cls(**{"vision": vision, "text": text, "projection_dim": 20, **changes})
 
 
 class Attention(nnx.Module):
