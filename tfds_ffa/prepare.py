@@ -65,10 +65,19 @@ def _run_family(args: argparse.Namespace, family: str) -> int:
 
 def _check_family(args: argparse.Namespace, family: str) -> None:
     """Refuses options that would be ignored."""
-    only = {"--num-exams": args.num_exams, "--seed": args.seed}
+    others = argparse.ArgumentParser(add_help=False)
+    foreign = others.add_argument_group()
     if family == PHANTOM:
-        only = {"--exams": args.exams, "--table": args.table, "--salt-file": args.salt_file}
-    given = [option for option, value in only.items() if value is not None]
+        _input_arguments(foreign)
+        _curation_arguments(foreign)
+        _running_arguments(foreign)
+    else:
+        _phantom_arguments(foreign)
+    unset = vars(others.parse_args([]))
+    given = [name for name, value in unset.items() if getattr(args, name) != value]
+    if family == "ffa_ir" and args.columns:
+        given.append("columns")
+    given = [f"--{name.replace('_', '-')}" for name in given]
     if given:
         raise ValueError(f"{', '.join(given)} cannot be used with --dataset {args.dataset}.")
 

@@ -29,6 +29,7 @@ from tfds_ffa.ffa_ir.ffa_ir_dataset_builder import Builder as FfaIr
 from tfds_ffa.hospital_exams.hospital_exams_dataset_builder import Builder as HospitalExams
 
 STAGING = ".staging"  # below the data folder
+SAID = 20  # kinds of problems that are told before the work begins
 BUILDERS = {"hospital_exams": HospitalExams, "ffa_ir": FfaIr}
 
 
@@ -48,6 +49,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         with writing.only_one(build.target.parent):
             build.check_space()
+            sys.stderr.write(build.about_inputs())
             curated = build.examine()
             build.write(curated)
     except KeyboardInterrupt:
@@ -69,6 +71,7 @@ class Build:
       reports: folder of the build report.
       options: what decides the clips.
       inputs: everything that goes in.
+      table_note: how the table was read.
       tasks: exams by key.
       digests: what decides every exam, by key.
       metadata: stored with the dataset.
@@ -80,7 +83,7 @@ class Build:
         self.builder_class, self.config = BUILDERS[family], exam_builder.config(name)
         self.options, self.wishes = _options(args, self.config), _wishes(args)
         self.runner = _runner(args)
-        rows, problems, root = _tables(args, family)
+        rows, problems, root, self.table_note = _tables(args, family)
         if args.salt_file is None:
             raise ValueError(
                 "--salt-file is missing: a secret file outside the dataset that ids are hashed "
@@ -156,6 +159,32 @@ class Build:
         )
         self.tidy()
 
+    def about_inputs(self) -> str:
+        """What goes in, and what cannot and why, told before hours are spent on the rest."""
+        found = self.inputs
+        lines = [
+            f"{len(found.exams)} of {found.count} inputs are exams with a row{self.table_note}"
+        ]
+        groups: dict[tuple[str, str], list[str]] = {}
+        for one in found.left_out:
+            key = one.reason, str(one.facts["what_to_do"])
+            groups.setdefault(key, []).append(one.facts["where"])
+        largest = sorted(groups.items(), key=lambda group: -len(group[1]))[:SAID]
+        for (reason, advice), where in largest:
+            more = f" and {len(where) - 3} more" if len(where) > 3 else ""
+            lines.append(f"  {', '.join(where[:3])}{more}: {reason}. {advice}")
+        if len(groups) > SAID:
+            lines.append(f"  and {len(groups) - SAID} more kinds; the build report names all.")
+        rows = [exam.row for exam in found.exams.values()]
+        lone = sum(row.patient_id is None and row.split is None for row in rows)
+        if lone:
+            lines.append(
+                f"{lone} of {len(rows)} exams have no patient id and are split by report: two "
+                "visits of one patient may lie in different splits. If the table names patients, "
+                "give the heading with --columns patient_id=HEADING."
+            )
+        return "\n".join(lines) + "\n"
+
     def check_space(self) -> None:
         """Raises ValueError where the disk cannot hold the exams that are still to be processed."""
         self.staging.mkdir(parents=True, exist_ok=True)
@@ -204,9 +233,12 @@ class Build:
 
     def _metadata(self) -> dict[str, Any]:
         cleaning = dataclasses.asdict(self.options.cleaning)
+        limits = dataclasses.asdict(self.options.limits)
         found = {
             **{f"cleaning.{key}": value for key, value in cleaning.items()},
+            **{f"limits.{key}": value for key, value in limits.items()},
             "allow_burned_in_text": self.options.allow_burned_in_text,
+            "allow_duplicates": self.wishes.allow_duplicates,
             "clean_text": self.wishes.clean_text,
             "unseen": list(self.wishes.unseen),
             "salt": self.hasher.fingerprint,
@@ -259,6 +291,10 @@ def _options(args: argparse.Namespace, config: exam_builder.ExamConfig) -> proce
         vessel_filter=args.vessel_filter,
         register=args.register,
     )
+    if args.max_frames is not None and args.max_frames < cleaning.min_frames:
+        raise ValueError(
+            f"--max-frames is {args.max_frames}; exams have at least {cleaning.min_frames} frames."
+        )
     limits = Limits() if args.max_frames is None else Limits(max_frames=args.max_frames)
     return process.Options(cleaning, limits, allow_burned_in_text=args.allow_burned_in_text)
 
@@ -279,8 +315,10 @@ def _wishes(args: argparse.Namespace) -> curate.Wishes:
     )
 
 
-def _tables(args: argparse.Namespace, family: str) -> tuple[list[ExamRow], list[Problem], Path]:
-    """Usable rows, a problem for each other row, and the folder of the exams."""
+def _tables(
+    args: argparse.Namespace, family: str
+) -> tuple[list[ExamRow], list[Problem], Path, str]:
+    """Usable rows, a problem for each other row, the folder of the exams, how it was read."""
     if args.exams is None or (family == "hospital_exams" and args.table is None):
         raise ValueError(
             "Give the folder of the exams with --exams and the table of reports with --table "
@@ -288,9 +326,12 @@ def _tables(args: argparse.Namespace, family: str) -> tuple[list[ExamRow], list[
         )
     if family == "ffa_ir":
         path, root = annotation.find(args.exams, args.table)
-        return *annotation.read(path), root
+        return *annotation.read(path), root, ""
     names = dict(_pair(text) for text in args.columns)
-    return *table.read_table(args.table, names or None), args.exams
+    found = table.load_table(args.table, names or None)
+    kind = f"{found.format}, {found.encoding}" if found.encoding else found.format
+    note = f" (table: {kind}; {found.unused_columns} of its columns are not read)"
+    return found.rows, found.problems, args.exams, note
 
 
 def _pair(text: str) -> tuple[str, str]:

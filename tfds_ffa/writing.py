@@ -88,9 +88,10 @@ def is_ready(target: Path, wanted: Mapping[str, Any], overwrite: bool) -> bool:
     found = dict(tfds.builder_from_directory(target).info.metadata or {})
     different = {key: found.get(key) for key in wanted if found.get(key) != wanted[key]}
     if different:
+        hint = " (inputs: a hash of table, files and options)" if "inputs" in different else ""
         raise ValueError(
             f"{target} holds a dataset with {different}; asked for "
-            f"{ {key: wanted[key] for key in different} }. Choose another --data-dir, or "
+            f"{ {key: wanted[key] for key in different} }{hint}. Choose another --data-dir, or "
             "--overwrite."
         )
     return True

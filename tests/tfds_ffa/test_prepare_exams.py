@@ -208,13 +208,31 @@ def spoil(folder):
 def test_every_input_is_accounted_for(folder, capsys):
     spoil(folder)
     assert exams.build(folder) == 0
-    said = capsys.readouterr().out
-    assert "4 inputs: kept 1, " in said  # three rows, and one exam without a row
+    said = capsys.readouterr()
+    assert "4 inputs: kept 1, " in said.out  # three rows, and one exam without a row
+    assert "2 of 4 inputs are exams with a row (table: csv, utf-8; 0 of its columns" in said.err
+    assert "line 4: row_without_exam. Name the file or folder after the exam id" in said.err
+    assert "no patient id" not in said.err
     found = exams.report(folder)
     assert found["inputs"] == sum(found["counts"].values()) == len(found["exams"]) == 4
     assert exams.reasons(folder) == {
         "": 1, "empty_file": 1, "row_without_exam": 1, "exam_without_row": 1
     }  # fmt: skip
+
+
+def test_patients_that_are_not_found_in_the_table_are_missed_aloud(folder, capsys):
+    table = folder / "hospital/reports.csv"
+    table.write_text(table.read_text(encoding="utf-8").replace("patient_id", "Whose", 1), "utf-8")
+    assert exams.build(folder) == 0
+    said = capsys.readouterr().err
+    assert "1 of its columns are not read" in said
+    assert "4 of 4 exams have no patient id and are split by report" in said
+    assert "--columns patient_id=HEADING" in said
+    assert (
+        sum(split["without patient id"] for split in exams.report(folder)["splits"].values()) == 4
+    )
+    assert exams.build(folder, "--columns", "patient_id=Whose", "--overwrite") == 0
+    assert "no patient id" not in capsys.readouterr().err
 
 
 def test_strict_stops_before_writing_and_says_what_it_found(folder, capsys):
@@ -362,6 +380,9 @@ def test_a_finished_dataset_is_left_alone_and_another_one_refused(done, capsys):
         (["--workers", "0"], "--workers is 0"),
         (["--num-exams", "9"], "--num-exams cannot be used with --dataset hospital_exams/64"),
         (["--dataset", "phantom/64"], "--exams, --table, --salt-file cannot be used"),
+        (["--dataset", "phantom/64", "--strict"], "--salt-file, --strict cannot be used"),
+        (["--dataset", "ffa_ir/64", "--columns", "eye=x"], "--columns cannot be used"),
+        (["--max-frames", "1"], "--max-frames is 1; exams have at least 2 frames"),
     ],
 )
 def test_bad_options_are_refused_in_words(fresh, capsys, more, message):

@@ -25,13 +25,14 @@ HTML_NAME = "build_report.html"
 STATUSES = ("kept", "dropped", "quarantined")
 SHEETS = 12  # kept exams shown as contact sheets
 
-# What a report carries of an exam. Patient and report are salted hashes, `where` is a line of the
-# table, `removed` are keywords of DICOM elements, `cleared` kinds of text, `remarks`
-# codes of what was noted but did not stop the exam. `frames` (one mapping per source frame: kind,
-# used, vessel_ratio) is summed up; the filter looks at the ratios of angiogram frames only.
+# What a report carries of an exam. Patient and report are salted hashes (the report's stands in
+# for the patient's where `has_patient_id` is false), `where` is a line of the table, `what_to_do`
+# advice for it, `removed` are keywords of DICOM elements, `cleared` kinds of text, `remarks` codes
+# of what was noted but did not stop the exam. `frames` (one mapping per source frame: kind, used,
+# vessel_ratio) is summed up; the filter looks at the ratios of angiogram frames only.
 FACTS = (
-    *("where", "kind", "source_frames", "width", "height", "bits", "times_known", "eye"),
-    *("language", "disease", "patient_id", "report_hash"),
+    *("where", "what_to_do", "kind", "source_frames", "width", "height", "bits", "times_known"),
+    *("eye", "language", "disease", "patient_id", "has_patient_id", "report_hash"),
     *("removed", "cleared", "remarks", "error"),
 )
 LoadClip = Callable[[str], tuple[np.ndarray, np.ndarray]]
@@ -231,6 +232,7 @@ def _split_table(exams: Sequence[Mapping[str, Any]]) -> dict[str, dict[str, int]
         table[name] = {
             "exams": len(lines),
             "patients": len({line["patient_id"] for line in lines if line.get("patient_id")}),
+            "without patient id": sum(not line.get("has_patient_id", True) for line in lines),
             "reports": len({line["report_hash"] for line in lines if line.get("report_hash")}),
             **{eye: eyes.get(eye, 0) for eye in ("right", "left", "unknown")},
         }

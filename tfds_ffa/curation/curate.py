@@ -107,7 +107,11 @@ def gather(
         split_of={key: split.of_line[exam.row.line] for key, exam in exams.items()},
         patient_of={key: split.group_of_line[exam.row.line] for key, exam in exams.items()},
         left_out=[
-            left_out(hasher.hashed("input", p.where), p.reason, {"where": p.where})
+            left_out(
+                hasher.hashed("input", p.where),
+                p.reason,
+                {"where": p.where, "what_to_do": p.what_to_do},
+            )
             for p in found
             if p.status != NOTED
         ],
@@ -212,6 +216,7 @@ def _judged(
         "language": row.language,
         "disease": texts["disease"],
         "patient_id": texts["patient_id"],
+        "has_patient_id": row.patient_id is not None,
         "report_hash": hasher.hashed("report", row.report),
         "cleared": cleared,
         "remarks": sorted({*outcome.facts.get("remarks", ()), *remarks}),

@@ -34,7 +34,14 @@ OUTCOMES = (
     kept("0a", patient_id="p1", report_hash="r1", frames=[frame(), frame("black", None)]),
     kept("0b", patient_id="p1", report_hash="r2", eye="left", remarks=["mixed_sizes"]),
     kept("0c", patient_id="p2", report_hash="r3", removed=["PatientName", "StudyDate"]),
-    kept("0d", patient_id="p3", report_hash="r4", removed=["PatientName"], eye=None),
+    kept(
+        "0d",
+        patient_id="p3",
+        has_patient_id=False,
+        report_hash="r4",
+        removed=["PatientName"],
+        eye=None,
+    ),
     Outcome("0e", "dropped", "truncated", {"where": "line 7", "kind": "video"}),
     Outcome("0f", "dropped", "row_without_exam", {"where": "line 8"}),
     Outcome("1a", "quarantined", "burned_in_text", {"where": "line 9", "source_frames": 5}),
@@ -107,9 +114,11 @@ def test_splits_count_exams_patients_reports_and_eyes(tmp_path):
     report, _ = write(tmp_path)
     assert list(report["splits"]) == ["train", "validation", "test"]
     assert report["splits"]["train"] == {
-        "exams": 2, "patients": 1, "reports": 2, "right": 1, "left": 1, "unknown": 0,
+        "exams": 2, "patients": 1, "without patient id": 0, "reports": 2,
+        "right": 1, "left": 1, "unknown": 0,
     }  # fmt: skip
     assert report["splits"]["test"]["unknown"] == 1
+    assert report["splits"]["test"]["without patient id"] == 1
 
 
 def test_histograms(tmp_path):

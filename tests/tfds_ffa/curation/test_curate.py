@@ -31,6 +31,8 @@ def test_every_input_has_one_fate(tmp_path):
         ("row_without_exam", "line 6"), ("split_conflict", "line 4"),
         ("split_conflict", "line 5"),
     ]  # fmt: skip
+    advice = {one.facts["where"]: one.facts["what_to_do"] for one in inputs.left_out}
+    assert "Name the file or folder after the exam id" in advice["line 6"]
     assert inputs.count == 7 and len({one.key for one in inputs.left_out}) == 5
 
 
