@@ -182,12 +182,18 @@ def code_version() -> str:
 
 
 def _files(path: Path) -> list[tuple[str, int, int]]:
-    """(relative name, bytes, time of change in ns) of every file of an exam, in order."""
+    """(relative name, bytes, time of change in ns) of every file of an exam, in order.
+
+    Also behind links to folders, which are read as well; each folder once, so that loops end.
+    """
     if not path.is_dir():
         return [("", *_stat(path))]
-    found = []
-    for folder, subfolders, names in os.walk(path):
-        subfolders.sort()
+    found, seen = [], set()
+    for folder, subfolders, names in os.walk(path, followlinks=True):
+        seen.add(os.path.realpath(folder))
+        subfolders[:] = sorted(
+            name for name in subfolders if os.path.realpath(Path(folder) / name) not in seen
+        )
         for name in sorted(names):
             file = Path(folder) / name
             found.append((str(file.relative_to(path)), *_stat(file)))

@@ -139,3 +139,15 @@ def test_a_link_to_nowhere_has_a_digest(tmp_path):
     assert process.digest(ExamTask(KEY, tmp_path / "a"), OPTIONS)
     (tmp_path / "loop").symlink_to(tmp_path)
     assert process.digest(ExamTask(KEY, tmp_path), OPTIONS)
+
+
+def test_the_digest_sees_changes_behind_links_to_folders(task, tmp_path):
+    exam = tmp_path / "exam"
+    exam.mkdir()
+    (exam / "frames").symlink_to(task.path)
+    (task.path / "again").symlink_to(exam)  # a loop: must end
+    linked = ExamTask(KEY, exam)
+    before = process.digest(linked, OPTIONS)
+    assert process.digest(linked, OPTIONS) == before
+    os.utime(next(task.path.glob("*.jpg")), ns=(1, 1))
+    assert process.digest(linked, OPTIONS) != before
