@@ -94,6 +94,8 @@ def open_dicom(
         raise ReadError("unknown_format", "The DICOM files hold no picture, such as a report.")
     extra = len(files) < len(read)
     if eye is not None and len({file.eye for file in files}) > 1:
+        # Files that name no eye may show either: they are left out too, which is worth a note.
+        extra |= any(file.eye is None for file in files)
         files = [file for file in files if file.eye == eye]
     _check_one_exam(files)
     if not is_ordered:

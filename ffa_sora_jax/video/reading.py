@@ -123,6 +123,8 @@ def _open_folder(
         if kind is None and (order is not None or _claims_frame(path)):
             raise ReadError("unreadable", "A frame is damaged. Export it again.")
     if not known:
+        if files and not folders:
+            raise ReadError("unknown_format", f"The folder holds no frame. {_WHAT_IS_READ}")
         return _open_only_folder(folders, eye, limits, depth)
     notes = ["extra_files"] * bool(folders or len(known) < len(kinds))
     notes += ["wrong_extension"] * any(images.has_wrong_suffix(*item) for item in known.items())

@@ -343,6 +343,10 @@ def test_two_patients_and_two_eyes_in_one_folder(tmp_path):
     exam, frames = read(both, eye="left")
     assert exam.eye == "left"
     np.testing.assert_array_equal(frames, video[3:])
+    assert exam.notes == ()
+    write_series(both, video[:2], name="x{}.dcm")  # of either eye
+    exam, frames = read(both, eye="left")
+    assert (exam.notes, len(frames)) == (("extra_files",), 3)
     strangers = write_series(tmp_path / "b", video[:3])
     write_series(strangers, video[3:], name="s{}.dcm", PatientID=SECRET)
     assert refused(strangers) == "patient_conflict"

@@ -411,6 +411,8 @@ def test_encrypted_and_strange_files(tmp_path):
     assert refused(tmp_path / "pipe.mp4") == "unreadable"
     (tmp_path / "empty").mkdir()
     assert refused(tmp_path / "empty") == "too_few_frames"
+    (tmp_path / "empty/1.jp2").write_bytes(b"\0\0\0\x0cjP  \r\n\x87\n" + bytes(200))
+    assert refused(tmp_path / "empty") == "unknown_format"
 
 
 def test_32_bit_pictures_are_refused(tmp_path):
