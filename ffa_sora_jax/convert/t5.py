@@ -19,7 +19,7 @@ _HIDDEN = ("dtype",)
 _HEAD = ("tied_head", "scale_decoder_outputs")
 _MODEL_TYPE = {"T5": "t5", "MT5": "mt5"}
 _DECODER = ("decoder.", "lm_head.")
-_EMPTY = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.",)
+EMPTY = ("decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.",)
 _TIED = ("encoder.embed_tokens.weight",)
 
 
@@ -121,7 +121,7 @@ def _formats(family: str) -> dict[str, Format]:
         ),
         f"{family}ForConditionalGeneration": Format(
             T5, "model.safetensors", partial(read_whole_config, family),
-            partial(write_whole_config, family), whole_rules, _EMPTY, encoder=encoder,
+            partial(write_whole_config, family), whole_rules, EMPTY, encoder=encoder,
         ),
     }  # fmt: skip
 
