@@ -191,9 +191,14 @@ def describe_clip(video: np.ndarray) -> np.ndarray:
     Both halves have mean 0 and the same length, so that the cosine of two clips is the mean of two
     correlations: of the mean frame at 32 x 32 px, and of the vessel map at 64 x 64.
     """
+    contrasts, inside = vessel_map.frame_contrasts(video)
+    return describe_maps(video, vessel_map.vessel_map(contrasts.mean(axis=0), inside))
+
+
+def describe_maps(video: np.ndarray, lines: np.ndarray) -> np.ndarray:
+    """`describe_clip` for a clip whose vessel map (256, 256) is known already."""
     mean = np.asarray(video, np.float32).mean(axis=0)
     grey = cv2.resize(mean, (_GREY_PX, _GREY_PX), interpolation=cv2.INTER_AREA)
-    lines, _ = vessel_map.vessel_map(video)
     vessels = vessel_map.shrink(cv2.GaussianBlur(lines, (0, 0), 3.0), _VESSEL_PX)
     halves = [unit((half - half.mean()).ravel()) for half in (grey, vessels)]
     return (np.concatenate(halves) / np.sqrt(2)).astype(np.float32)

@@ -14,15 +14,15 @@ SIDE_PX = 256  # of the maps
 CLIP = 1.5  # contrast beyond which a leak counts no more
 
 
-def clip_contrast(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean contrast of a clip against its surroundings, and where its field is.
+def frame_contrasts(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Contrast of every frame of a clip against its surroundings, and where the field is.
 
     Args:
       video: (t, h, w) uint8, or (t, h, w, 1).
 
     Returns:
-      (256, 256) float32, 0 outside the field, and (256, 256) bool; all zero and False if no
-      frame shows a field.
+      (t, 256, 256) float32, 0 outside the field, and (256, 256) bool; all zero and False if no
+      field is found.
 
     Raises:
       ValueError: another shape or dtype.
@@ -33,32 +33,24 @@ def clip_contrast(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         raise ValueError(
             f"video is {video.dtype} of shape {video.shape}; expected (t, h, w) uint8 with t >= 1."
         )
-    small = [fields.thumbnail(frame, SIDE_PX) for frame in video]
-    field = fields.find_field(np.max(small, axis=0).astype(np.uint8))
+    small = np.stack([fields.thumbnail(frame, SIDE_PX) for frame in video])
+    field = fields.find_field(small.max(axis=0))
     inside = None if field is None else fields.inner(field)
     if inside is None:
-        nothing = np.zeros((SIDE_PX, SIDE_PX), np.float32)
-        return nothing, nothing.astype(bool)
-    total = np.zeros((SIDE_PX, SIDE_PX), np.float32)
-    for grey in small:
-        total += np.clip(quality.weber(grey, inside), -CLIP, CLIP)
-    return total / len(small), inside.astype(bool)
+        return np.zeros(small.shape, np.float32), np.zeros(small.shape[1:], bool)
+    contrasts = [np.clip(quality.weber(grey, inside), -CLIP, CLIP) for grey in small]
+    return np.stack(contrasts), inside.astype(bool)
 
 
-def vessel_map(video: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Response of the bar detector to the bright vessels of a clip.
+def vessel_map(contrast: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """(256, 256) float32 >= 0: response of the bar detector to the bright vessels of a clip.
 
     Args:
-      video: (t, h, w) uint8, or (t, h, w, 1), its frames registered.
-
-    Returns:
-      (256, 256) float32 >= 0 and the field (256, 256) bool, as `clip_contrast`.
+      contrast: (256, 256) float32, the mean of the clip's `frame_contrasts`.
+      inside: (256, 256) bool field.
     """
-    contrast, inside = clip_contrast(video)
-    if not inside.any():
-        return contrast, inside
     bright = quality.bar_responses(contrast)[0]
-    return np.sqrt(bright) * inside, inside  # the root keeps thin vessels beside wide ones
+    return np.sqrt(bright) * inside  # the root keeps thin vessels beside wide ones
 
 
 def shrink(array: np.ndarray, side: int) -> np.ndarray:

@@ -1,0 +1,1 @@
+"""Whether generated clips give away who was in the training data."""
