@@ -14,6 +14,8 @@ Nothing in them depends on when or in how many parts the work was done. Exit cod
 
 import argparse
 import csv
+import dataclasses
+import hashlib
 import io
 import json
 import sys
@@ -155,9 +157,18 @@ def _load(name: str, folder: Path | None, plan: Plan) -> Loaded:
       FileNotFoundError: its weights are missing.
     """
     loaded = registry.load(name, folder)
-    if not plan.cases(loaded):
+    cases = plan.cases(loaded)
+    if not cases or not plan.samples(loaded):
         raise ValueError(f"{loaded.entry.title}: nothing to measure. {_WHY[loaded.entry.kind]}")
-    return loaded
+    if loaded.entry.kind != "text":
+        return loaded
+    references = sorted({case.against for case in cases if case.against})
+    params = loaded.metric.setup(loaded.params, references)
+    if params is loaded.params:
+        return loaded
+    seen = hashlib.sha256("\n".join(references).encode()).hexdigest()
+    weights = {**loaded.weights, "reference reports": seen}
+    return dataclasses.replace(loaded, params=params, weights=weights)
 
 
 _WHY = {

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from ffa_sora_jax.common import files
 from ffa_sora_jax.common.progress import Progress
@@ -78,13 +78,15 @@ class Rows:
     """The stored rows of one metric."""
 
     def __init__(self, folder: Path, loaded: Loaded, look: Look):
+        entry = loaded.entry
         content = {
-            "version": VERSION, "metric": loaded.entry.name, "settings": repr(loaded.metric),
+            "version": VERSION, "metric": entry.rows or entry.name,
+            "settings": "" if entry.rows else repr(loaded.metric),
             "weights": dict(sorted(loaded.weights.items())), "look": dataclasses.astuple(look),
             "platform": "host" if is_host(loaded) else jax.default_backend(),
         }  # fmt: skip
         key = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
-        self.folder = folder / f"{loaded.entry.name}-{key}"
+        self.folder = folder / f"{entry.rows or entry.name}-{key}"
         self.folder.mkdir(parents=True, exist_ok=True)
 
     def get(self, case: Case) -> np.ndarray | None:
@@ -156,10 +158,13 @@ def measure(
       Name and reason of every clip that could not be read or measured.
     """
     todo: dict[str, tuple[Case, list[str]]] = {}
+    owners: dict[Path, str] = {}  # of rows that metrics share, the first
     for name, cases in wanted.items():
+        owner = owners.setdefault(rows[name].folder, name)
         for case in cases:
             if rows[name].get(case) is None:
-                todo.setdefault(case.key, (case, []))[1].append(name)
+                names = todo.setdefault(case.key, (case, []))[1]
+                names += [] if owner in names else [owner]
     functions = {name: _function(loaded[name], devices) for name in wanted}
     progress = Progress("cases", len(todo), every_s=5.0)
     failed: Failures = {}
@@ -243,6 +248,7 @@ def _sharded(
 ) -> Callable[[Sequence[Case], Reader], list[np.ndarray]]:
     """One clip per device at a time; a last, short block is filled up with its last case."""
     mesh = Mesh(np.array(devices), ("clip",))
+    params = jax.device_put(params, NamedSharding(mesh, PartitionSpec()))
     split = PartitionSpec("clip")
     count = 2 if kind == "pair" else 1
     compiled = jax.jit(

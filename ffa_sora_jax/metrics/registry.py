@@ -40,6 +40,7 @@ class Entry:
       needs: keys of `weights.WEIGHTS`.
       network: what computes the features, "" if nothing does.
       unit: of the value, "" if none.
+      rows: metrics of one such name have the same rows, which are measured once; "" shares none.
       definition: the choices that decide the number, in one sentence.
       paper: published value, where there is one.
     """
@@ -51,6 +52,7 @@ class Entry:
     needs: tuple[str, ...] = ()
     network: str = ""
     unit: str = ""
+    rows: str = ""
     definition: str = ""
     paper: Paper | None = None
 
@@ -73,6 +75,9 @@ class Loaded:
 
 
 _PIXELS = "ffa_sora_jax.metrics.pixel"
+_FVD = "ffa_sora_jax.metrics.fvd"
+_I3D = "I3D, Kinetics-400, 400 logits"
+_INCEPTION = "Inception-v3 (2015), 2048 features"
 
 _ENTRIES = (
     Entry(
@@ -88,6 +93,100 @@ _ENTRIES = (
     Entry(
         "ssim_uniform", "SSIM (uniform window)", "pair", f"{_PIXELS}:load_ssim_uniform",
         definition="mean over frames and clips; uniform window 7 x 7, unbiased covariance",
+    ),
+    Entry(
+        "lpips", "LPIPS (AlexNet)", "pair", "ffa_sora_jax.metrics.lpips:load_lpips_alex",
+        ("alexnet",), network="AlexNet, LPIPS heads v0.1",
+        definition="mean over frames and clips of the spatially averaged distance; frames are not "
+        "resized",
+        paper=Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated"),
+    ),
+    Entry(
+        "lpips_vgg", "LPIPS (VGG-16)", "pair", "ffa_sora_jax.metrics.lpips:load_lpips_vgg",
+        ("vgg16",), network="VGG-16, LPIPS heads v0.1",
+        definition="as LPIPS (AlexNet), on VGG-16: another number",
+        paper=Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated"),
+    ),
+    Entry(
+        "fvd", "FVD", "sets", f"{_FVD}:load_fvd", ("i3d",), network=_I3D, rows="i3d-styleganv",
+        definition="Frechet distance of all clips; short side to 224 px, bilinear without "
+        "smoothing, centre crop; batch-norm epsilon 1e-3; covariance over N - 1 (StyleGAN-V)",
+        paper=Paper(
+            "329.78 (arXiv) and 2273 (journal)",
+            "FFA Sora, the same study twice: protocol, N and weights are not stated; it is never "
+            "a target",
+        ),
+    ),
+    Entry(
+        "fvd_videogpt", "FVD (VideoGPT protocol)", "sets", f"{_FVD}:load_fvd_videogpt", ("i3d",),
+        network=_I3D, rows="i3d-videogpt",
+        definition="as FVD, from eight-bit frames, batch-norm epsilon 1e-5",
+    ),
+    Entry(
+        "fvd_tfhub", "FVD (TF-Hub protocol)", "sets", f"{_FVD}:load_fvd_tfhub", ("i3d",),
+        network=_I3D, rows="i3d-tfhub",
+        definition="as FVD, both sides squashed to 224 px from corners, epsilon 1e-3",
+    ),
+    Entry(
+        "fvd_paired_mean", "Squared feature distance of pairs", "sets",
+        f"{_FVD}:load_fvd_paired_mean", ("i3d",), network=_I3D, rows="i3d-styleganv",
+        definition="mean over pairs of the squared distance of I3D logits; one system calls it FVD",
+    ),
+    Entry(
+        "fvd_batched", "FVD in batches of two", "sets", f"{_FVD}:load_fvd_batched", ("i3d",),
+        network=_I3D, rows="i3d-styleganv",
+        definition="mean over batches of two pairs, as Open-Sora Plan's script; no distance of "
+        "distributions",
+    ),
+    Entry(
+        "kvd", "KVD", "sets", f"{_FVD}:load_kvd", ("i3d",), network=_I3D, rows="i3d-styleganv",
+        definition="unbiased polynomial-kernel distance of the features of FVD; may be below 0",
+    ),
+    Entry(
+        "fid", "FID", "sets", "ffa_sora_jax.metrics.fid:load_fid", ("inception",),
+        network=_INCEPTION, rows="inception",
+        definition="Frechet distance of all frames of all clips, 299 px bilinear without smoothing",
+        paper=Paper("33.72", "Ophora: surgery videos, frame stride and resize rule not stated"),
+    ),
+    Entry(
+        "kid", "KID", "sets", "ffa_sora_jax.metrics.fid:load_kid", ("inception",),
+        network=_INCEPTION, rows="inception",
+        definition="unbiased polynomial-kernel distance of the features of FID; may be below 0",
+    ),
+    Entry(
+        "clipscore", "CLIPScore", "clip_text", "ffa_sora_jax.metrics.clipscore:load", ("clip",),
+        network="CLIP",
+        definition="100 max(cos, 0) of frame and prompt, mean over frames and clips; the prompt is "
+        "cut at 77 tokens",
+        paper=Paper("39.19", "Ophora: surgery videos, neither network nor scale stated"),
+    ),
+    Entry(
+        "vqascore", "VQAScore", "clip_text", "ffa_sora_jax.metrics.vqascore:load", ("clip_t5",),
+        network="CLIP-FlanT5",
+        definition="exp(-mean cross entropy) of 'Yes' and the end, mean over 8 frames and clips",
+        paper=Paper("0.61 (SD 0.08)", "FFA Sora; network, frames and their pooling not stated"),
+    ),
+    Entry(
+        "bertscore", "BERTScore (English)", "text", "ffa_sora_jax.metrics.bertscore:load_english",
+        ("roberta",), network="RoBERTa-large, layer 17",
+        definition="F of report read from the generated clip against the prompt, no idf, rescaled "
+        "by the published baseline",
+        paper=Paper(
+            "0.35 (SD 0.09)",
+            "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may "
+            "have seen the test patients",
+        ),
+    ),
+    Entry(
+        "bertscore_zh", "BERTScore (Chinese)", "text",
+        "ffa_sora_jax.metrics.bertscore:load_chinese", ("bert_zh",),
+        network="BERT-base Chinese, layer 8",
+        definition="as BERTScore (English), for Chinese reports",
+        paper=Paper(
+            "0.35 (SD 0.09)",
+            "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may "
+            "have seen the test patients",
+        ),
     ),
 )  # fmt: skip
 METRICS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}

@@ -57,10 +57,9 @@ WEIGHTS: dict[str, Weights] = {
         (
             "pt_inception-2015-12-05-6726825d.pth",
             "weights-inception-2015-12-05-6726825d.pth",
-            "inception-2015-12-05.pt",
         ),
         "Apache-2.0",
-        "releases of pytorch-fid or torch-fidelity; the .pt file: NVIDIA's StyleGAN3 metrics",
+        "releases of pytorch-fid or torch-fidelity",
         {
             "pt_inception-2015-12-05-6726825d.pth": "6726825d",
             "weights-inception-2015-12-05-6726825d.pth": "6726825d",
@@ -135,22 +134,24 @@ def require(keys: Iterable[str], folder: Path | None, metric: str) -> dict[str, 
 
 def fingerprint(path: Path) -> str:
     """Hex SHA-256 of a file, or of the names and bytes of a folder's model files."""
-    stat = path.stat()
-    return _fingerprint(path, stat.st_mtime_ns, stat.st_size)
-
-
-@functools.cache
-def _fingerprint(path: Path, mtime_ns: int, size: int) -> str:
     if path.is_file():
-        return _sha256(path)
+        return _file_sha256(path)
     digest = hashlib.sha256()
     for part in sorted(path.iterdir()):
         if part.is_file() and part.suffix in _FOLDER_SUFFIXES:
-            digest.update(f"{part.name} {_sha256(part)}\n".encode())
+            digest.update(f"{part.name} {_file_sha256(part)}\n".encode())
     return digest.hexdigest()
 
 
-def _sha256(path: Path) -> str:
+def _file_sha256(path: Path) -> str:
+    """Large files are read once; one that was changed has another time or size."""
+    stat = path.stat()
+    return _sha256(path, stat.st_mtime_ns, stat.st_size)
+
+
+@functools.cache
+def _sha256(path: Path, mtime_ns: int, size: int) -> str:
+    del mtime_ns, size  # keys of the cache
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -1,0 +1,80 @@
+"""The list of weight files: what is there, what is missing, what is not what it says."""
+
+import hashlib
+
+import pytest
+
+from ffa_sora_jax import cli
+from ffa_sora_jax.metrics import registry, weights
+
+
+def test_all_metrics_are_served_by_the_list(capsys):
+    assert cli.main(["weights"]) == 0
+    text = capsys.readouterr().out
+    for key, entry in weights.WEIGHTS.items():
+        assert f"{key}: {entry.title}" in text and entry.licence in text
+    for entry in registry.METRICS.values():
+        assert set(entry.needs) <= set(weights.WEIGHTS)
+    assert "No weights are needed for: PSNR" in text and "missing" not in text
+    assert "no metric of this version" not in text
+
+
+def test_a_folder_says_found_or_missing(tmp_path, capsys):
+    (tmp_path / "alexnet.pth").write_bytes(b"x")
+    assert cli.main(["weights", str(tmp_path), "--metric", "lpips"]) == 0
+    assert f"found    {tmp_path / 'alexnet.pth'}" in capsys.readouterr().out
+    assert cli.main(["weights", str(tmp_path), "--metric", "fvd"]) == 0
+    assert "missing" in capsys.readouterr().out
+    assert cli.main(["weights", "--metric", "psnr"]) == 0
+    assert "psnr needs no weights" in capsys.readouterr().out
+
+
+def test_a_published_name_with_another_hash_is_wrong(tmp_path, capsys):
+    (tmp_path / "alexnet-owt-7be5be79.pth").write_bytes(b"cut short")
+    argv = ["weights", str(tmp_path), "--metric", "lpips", "--verify"]
+    assert cli.main(argv) == 3
+    found = hashlib.sha256(b"cut short").hexdigest()
+    text = capsys.readouterr().out
+    assert f"sha256 {found}" in text and "the published file's with 7be5be79" in text
+    with pytest.raises(ValueError, match="damaged, cut short"):
+        registry.load("lpips", tmp_path)
+
+
+def test_a_file_that_its_metric_cannot_open_is_wrong(tmp_path, capsys):
+    (tmp_path / "alexnet.safetensors").write_bytes(b"nothing of the kind")
+    argv = ["weights", str(tmp_path), "--metric", "lpips", "--verify"]
+    assert cli.main(argv) == 3
+    text = capsys.readouterr().out
+    assert "no published hash" in text and "WRONG: lpips cannot use it" in text
+
+
+def test_missing_weights_name_the_file_and_its_source(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no --weights folder was given") as error:
+        registry.load("fvd")
+    assert "i3d_pretrained_400.pt" in str(error.value) and "VideoGPT" in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"alexnet\.safetensors is missing"):
+        registry.load("lpips", tmp_path)
+
+
+def test_fingerprints_follow_the_bytes_of_a_folder(tmp_path):
+    folder = tmp_path / "roberta-large"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    before = weights.fingerprint(folder)
+    (folder / "notes.md").write_text("x")
+    assert weights.fingerprint(folder) == before
+    (folder / "config.json").write_text('{"a": 1}')
+    assert weights.fingerprint(folder) != before
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--verify"], "needs the folder"),
+        (["nowhere"], "No folder nowhere"),
+        (["--metric", "lpip"], "Did you mean 'lpips'"),
+    ],
+)
+def test_bad_usage(argv, message, capsys):
+    assert cli.main(["weights", *argv]) == 2
+    assert message in capsys.readouterr().err
