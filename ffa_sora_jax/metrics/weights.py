@@ -89,7 +89,8 @@ WEIGHTS: dict[str, Weights] = {
         "CLIP-FlanT5 (VQAScore)",
         ("clip-flant5-xxl", "clip-flant5-xl"),
         "Apache-2.0",
-        _HUB.format("zhiqiulin/clip-flant5-xxl"),
+        _HUB.format("zhiqiulin/clip-flant5-xxl") + ", with spiece.model of google/flan-t5-xxl; "
+        "openai/clip-vit-large-patch14-336 as its folder vision_tower where no tower is in it",
     ),
     "roberta": Weights(
         "RoBERTa-large (BERTScore, English)",
