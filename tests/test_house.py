@@ -12,16 +12,18 @@ ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "ffa_sora_jax"
 SOURCES = ("ffa_sora_jax", "tfds_ffa", "configs")
 
-# A folder imports from lower layers and from itself, never from a folder of its own layer. Jobs
-# are the verbs of the command line: they drive what lies below.
+# A folder imports from lower layers and from itself, never from a folder of its own layer. Metrics
+# open the weights of their networks; jobs are the verbs of the command line and drive what lies
+# below.
 LAYERS = {
     "common": 0, "video": 0,
     "phantom": 1, "models": 1, "diffusion": 1, "losses": 1, "data": 1,
-    "convert": 2, "metrics": 2,
-    "tasks": 3, "pipelines": 3,
-    "train": 4, "privacy": 4,
-    "jobs": 5,
-    "cli": 6, "__init__": 6, "__main__": 7,
+    "convert": 2,
+    "metrics": 3,
+    "tasks": 4, "pipelines": 4,
+    "train": 5, "privacy": 5,
+    "jobs": 6,
+    "cli": 7, "__init__": 7, "__main__": 8,
 }  # fmt: skip
 NNX_ALLOWED = {
     "Module", "Param", "Rngs", "List", "data", "Linear", "Conv", "ConvTranspose", "Embed",

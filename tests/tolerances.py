@@ -15,7 +15,7 @@ TOL = {
     "lpips_rel": 2e-4,  # the reference enlarges and sums its maps in another order
     "i3d": 5e-5,  # activations of I3D of order 1, float32, 22 layers deep
     "i3d_rel": 2e-4,
-    "parity_rel": 2e-5,  # full-width feature networks beside PyTorch, relative to the largest output
+    "parity_rel": 2e-5,  # full-width networks beside PyTorch, relative to the largest output
     "resize": 5e-6,  # resampled pixels in [-1, 1]
     "frechet_rel": 1e-6,  # float64 throughout, other factorisations
     "frechet_routes_rel": 1e-3,  # float32 or non-symmetric routes of other evaluations

@@ -28,8 +28,6 @@ from ffa_sora_jax.convert.engine import Rule
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.i3d import BRANCHES, I3D, MIXED, I3DConfig
 
-FILES = ("i3d_torchscript.pt", "i3d_pretrained_400.pt", "i3d.safetensors", "i3d_tfhub.npz")
-
 StateDict = dict[str, np.ndarray]
 
 _STEM = {"conv_1a": "Conv3d_1a_7x7", "conv_2b": "Conv3d_2b_1x1", "conv_2c": "Conv3d_2c_3x3"}
@@ -65,28 +63,11 @@ def rules(cfg: I3DConfig) -> tuple[Rule, ...]:
     return tuple(table)
 
 
-def find_i3d(directory: str | Path) -> Path:
-    """The file with the weights in a folder.
-
-    Raises:
-      FileNotFoundError: none; the message says what is looked for and where it comes from.
-    """
-    for name in FILES:
-        if (Path(directory) / name).is_file():
-            return Path(directory) / name
-    raise FileNotFoundError(
-        f"{Path(directory) / FILES[0]} is missing (also looked for {', '.join(FILES[1:])}). FVD "
-        "needs I3D trained on Kinetics-400: the TorchScript file of StyleGAN-V, the state dict of "
-        "VideoGPT, or the variables of TF-Hub's deepmind/i3d-kinetics-400/1 as npz; nothing is "
-        "downloaded."
-    )
-
-
 def load_i3d(path: str | Path, cfg: I3DConfig | None = None) -> tuple[Bundle, Params]:
     """The network and its weights.
 
     Args:
-      path: a file in one of the three forms, or a folder that holds one by its usual name.
+      path: a file in one of the three forms.
       cfg: widths and epsilon; None for the published network with epsilon 1e-3.
 
     Raises:
@@ -95,7 +76,7 @@ def load_i3d(path: str | Path, cfg: I3DConfig | None = None) -> tuple[Bundle, Pa
     """
     path = Path(path)
     bundle = Bundle.create(I3D, cfg or I3DConfig())
-    state = read_state_dict(find_i3d(path) if path.is_dir() else path, bundle)
+    state = read_state_dict(path, bundle)
     if any((state[key] != 1.0).any() for key in state if key.endswith("bn.weight")):
         logging.warning(
             "%s scales its batch norms; the published network does not. Is this another I3D?", path

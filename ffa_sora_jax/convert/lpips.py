@@ -1,18 +1,13 @@
-"""Loads LPIPS from the files in which its trunks and heads are published.
+"""Loads LPIPS: a trunk of torchvision, and five heads.
 
-alexnet.pth or vgg16.pth (or .safetensors)   torchvision's classifier; only `features.*` is read
-lpips_alex.*, lpips_vgg.*                    five heads, `lin<k>.model.1.weight`; optional
-
-The released heads (version 0.1) are part of this package; a file of heads beside the trunk
-replaces them.
+Of a trunk (alexnet.pth or vgg16.pth, or .safetensors) only `features.*` is read. The released heads
+(version 0.1, `lin<k>.model.1.weight`) are part of this package.
 """
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ffa_sora_jax.common import names
 from ffa_sora_jax.common.types import Params
@@ -63,14 +58,16 @@ def find_trunk(directory: str | Path, net: str) -> Path:
 
 
 def load_lpips(
-    directory: str | Path, net: str = "vgg", cfg: LPIPSConfig | None = None
-) -> tuple[Bundle, Params]:
+    directory: str | Path, net: str = "vgg", *, cfg: LPIPSConfig | None = None,
+    heads: Path | None = None,
+) -> tuple[Bundle, Params]:  # fmt: skip
     """The distance and its weights.
 
     Args:
-      directory: folder with the trunk's file, and heads where they are not the released ones.
+      directory: folder with the trunk's file.
       net: "alex" or "vgg".
       cfg: the trunk's graph; None for the published one.
+      heads: file of other heads; None for the released ones.
 
     Raises:
       FileNotFoundError: the trunk is missing; the message says where it comes from.
@@ -78,23 +75,14 @@ def load_lpips(
     """
     bundle = Bundle.create(LPIPS, cfg or trunk_config(net))
     trunk = safetensors_io.open_weights(find_trunk(directory, net))
-    heads = {key: value.reshape(-1) for key, value in open_heads(net, directory).items()}
-    state = {**trunk, **heads}
+    lins = safetensors_io.open_weights(heads or released_heads(net))
+    state = {**trunk, **{key: value.reshape(-1) for key, value in lins.items()}}
     params = engine.to_params(rules(bundle.cfg), state, bundle.abstract, ignored=_IGNORED)
     return bundle, jax.tree.map(jnp.asarray, params)
 
 
-def open_heads(net: str, directory: str | Path | None = None) -> Mapping[str, np.ndarray]:
-    """The heads of "alex" or "vgg": those in `directory` if it holds any, else the released ones.
-
-    Returns:
-      Five arrays (1, width, 1, 1) by key `lin<k>.model.1.weight`.
-    """
+def released_heads(net: str) -> Path:
+    """The file of the released heads of "alex" or "vgg": five arrays (1, width, 1, 1)."""
     if net not in TRUNKS:
         raise ValueError(names.unknown_name("LPIPS trunk", net, TRUNKS))
-    if directory is not None:
-        for suffix in SUFFIXES:
-            path = Path(directory) / f"lpips_{net}{suffix}"
-            if path.is_file():
-                return safetensors_io.open_weights(path)
-    return safetensors_io.open_weights(SHIPPED / f"lpips_{net}.safetensors")
+    return SHIPPED / f"lpips_{net}.safetensors"

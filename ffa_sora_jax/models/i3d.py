@@ -91,10 +91,11 @@ class I3D(nnx.Module):
         self.conv_1a = Unit(3, a, 7, 2, epsilon=cfg.epsilon, rngs=rngs)
         self.conv_2b = Unit(a, b, 1, epsilon=cfg.epsilon, rngs=rngs)
         self.conv_2c = Unit(b, c, 3, epsilon=cfg.epsilon, rngs=rngs)
-        self.mixed = nnx.List()
+        mixed = []
         for widths in cfg.mixed:
-            self.mixed.append(Mixed(c, widths, epsilon=cfg.epsilon, rngs=rngs))
+            mixed.append(Mixed(c, widths, epsilon=cfg.epsilon, rngs=rngs))
             c = widths[0] + widths[2] + widths[4] + widths[5]
+        self.mixed = nnx.List(mixed)
         self.logits = Head(c, cfg.num_classes, rngs=rngs)
 
     def __call__(self, video: Array) -> Array:
@@ -149,7 +150,8 @@ class Unit(nnx.Module):
     def __call__(self, x: Array) -> Array:
         """(b, t, h, w, i) -> (b, t', h', w', o)."""
         kernel = self.kernel[...]
-        padding = same_padding(x.shape[1:4], kernel.shape[:3], self.strides)
+        pads = same_padding(x.shape[1:4], kernel.shape[:3], self.strides)
+        padding = pads[0], pads[1], pads[2]
         x = ops.conv3d(x, kernel, strides=self.strides, padding=padding)
         factor = jax.lax.rsqrt(self.variance[...] + self.epsilon) * self.scale[...]
         return jax.nn.relu((x - self.mean[...]) * factor + self.bias[...])

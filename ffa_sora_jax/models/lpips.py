@@ -97,14 +97,15 @@ class LPIPS(nnx.Module):
 
     def __init__(self, cfg: LPIPSConfig, *, rngs: nnx.Rngs):
         self.cfg = cfg
-        self.stages = nnx.List()
+        stages = []
         cin = 3
         for stage in cfg.stages:
-            convs = nnx.List()
+            convs = []
             for width in stage.widths:
                 convs.append(_conv(cin, width, stage, rngs))
                 cin = width
-            self.stages.append(convs)
+            stages.append(nnx.List(convs))
+        self.stages = nnx.List(stages)
         widths = [stage.widths[-1] for stage in cfg.stages]
         self.heads = nnx.List([nnx.Param(jnp.ones((width,)) / width) for width in widths])
 
@@ -120,7 +121,7 @@ class LPIPS(nnx.Module):
 
     def maps(self, video: Array, other: Array) -> Array:
         """Where the frames differ: (b, t, h, w)."""
-        return self._reduced(video, other, video.shape[2:4])
+        return self._reduced(video, other, (video.shape[2], video.shape[3]))
 
     def features(self, video: Array) -> list[Array]:
         """Output of every stage for all frames, (b t, h', w', width)."""
