@@ -35,6 +35,7 @@ from ffa_sora_jax.data import transforms
         ("at 12 o'clock and 6 o'clock", "at 12 o'clock and 6 o'clock"),
         ("from 2 to 4 o'clock", "from 8 to 10 o'clock"),
         ("2-4 o’clock", "8-10 o’clock"),
+        ("AT 2 O'CLOCK, 10 O’Clock", "AT 10 O'CLOCK, 2 O’Clock"),
         ("2 o`clock, 3-o'clock, 4 o 'clock", "10 o`clock, 9-o'clock, 8 o 'clock"),
         ("3:30 o'clock, 12:30 o'clock", "8:30 o'clock, 11:30 o'clock"),
         ("3、5、7点钟见渗漏", "5、7、9点钟见渗漏"),

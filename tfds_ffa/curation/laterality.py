@@ -8,12 +8,12 @@ UNKNOWN = "unknown"
 _RIGHT, _LEFT = "right", "left"
 # Word borders that hold beside Chinese characters too, which count as letters elsewhere.
 _FROM, _TO = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
+_NO_LAYER = r"(?<!IS/)(?<!IS-)"  # IS/OS is a layer of the retina
 # OD, OS and OU only in capitals: "os" is a word elsewhere. Not "right" alone: "right of the disc".
 _WORDS = {
-    _RIGHT: rf"{_FROM}(?:[Rr]ight[\s-]+eyes?|RIGHT\s+EYES?|(?:R|[Rr]t|RT)\.?\s+(?i:eyes?)|R/E"
-    rf"|O\.?D){_TO}|右眼",
-    _LEFT: rf"{_FROM}(?:[Ll]eft[\s-]+eyes?|LEFT\s+EYES?|(?:L|[Ll]t|LT)\.?\s+(?i:eyes?)|L/E"
-    rf"|O\.?S){_TO}|左眼",
+    _RIGHT: rf"{_FROM}(?:(?i:right[\s-]+eyes?)|(?:R|[Rr]t|RT)\.?\s+(?i:eyes?)|R/E|O\.?D){_TO}|右眼",
+    _LEFT: rf"{_FROM}(?:(?i:left[\s-]+eyes?)|(?:L|[Ll]t|LT)\.?\s+(?i:eyes?)|L/E|{_NO_LAYER}O\.?S)"
+    rf"{_TO}|左眼",
     "both": rf"{_FROM}(?:(?i:both[\s-]+eyes|bilateral(?:ly)?|right\s+and\s+left\s+eyes?"
     rf"|left\s+and\s+right\s+eyes?)|O\.?U){_TO}|[双雙两兩]眼|左右眼",
 }
