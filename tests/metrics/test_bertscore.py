@@ -1,4 +1,5 @@
 import dataclasses
+import json
 from pathlib import Path
 
 import jax
@@ -163,6 +164,21 @@ def test_long_texts_are_cut_at_the_longest_that_the_model_reads(encoder):
     ids = encoder.tokens("dye " * 50)
     assert len(ids) == 20 and ids[-1] == WORDS.index("[SEP]")
     assert encoder.embed(ids).shape == (20, 32)
+
+
+def test_byte_level_roberta_reads_a_blank_before_every_text(tmp_path):
+    """As the original code does, so that the first word is no other word than in mid-sentence."""
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u0120", *"adey"]
+    (tmp_path / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate(pieces)}))
+    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
+    cfg = BertConfig.tiny(vocab_size=len(pieces), position_offset=2, layer_norm_eps=1e-5)
+    params = Bundle.create(Bert, cfg).init(jax.random.key(0))
+    save_pretrained(create("RobertaModel", cfg, params), tmp_path)
+    encoder = bertscore.open_encoder(tmp_path, layer=1)
+    assert encoder.tokens(" dye ") == (0, 5, 7, 9, 8, 2)  # <s> blank d y e </s>
+    assert list(encoder.weigh(encoder.tokens("dye"))) == [0, 1, 1, 1, 1, 0]
+    longest = encoder.tokens("dye " * 50)
+    assert len(longest) == 38 and encoder.embed(longest).shape == (38, 32)
 
 
 def test_hidden_states_are_those_of_the_layer(folder, encoder):
