@@ -29,9 +29,11 @@ _CHINESE_NAME = (
     r"|(?:欧阳|司马|上官|诸葛|东方|皇甫|尉迟|公孙|令狐|慕容|司徒|夏侯)(?:(?![右左双两])[一-鿿]){1,2}"
     r"|[一-鿿](?:(?![右左双两])[一-鿿]){1,2})"
 )
+_NO_EYE = "(?![右左双两]眼)"
 _PEOPLE = (
     "姓名|患者姓名|病人姓名|医师|医生|报告医师|报告医生|审核医师|审核医生|审核|检查医师"
-    "|检查者|报告者|技师|主任"
+    "|检查者|报告者|技师|主任|报告人|审核人|审阅人|审阅者|记录人|记录者|操作者|签名|签字"
+    "|主治医师|主任医师|住院医师|申请医师|申请医生"
 )
 _NUMBERS = (
     "病历号|病案号|住院号|门诊号|登记号|检查号|检查编号|影像号|身份证号?码?|医保号|卡号|床号"
@@ -41,7 +43,13 @@ _NUMBERS = (
 _IDENTIFIERS: tuple[tuple[str, str], ...] = (
     ("email", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_.+-]+@[\w-]+\.[A-Za-z]{2,}"),
     ("address", rf"(?:(?i:{_FROM}address)|家庭住址|住址|地址){_COLON}[^\n.;。；]{{2,80}}"),
-    ("name", rf"(?:{_PEOPLE})[ \t]*[:：为][ \t]*{_CHINESE_NAME}"),
+    ("name", rf"(?:{_PEOPLE})[ \t]*[:：为][ \t]*{_NO_EYE}{_CHINESE_NAME}"),
+    ("name", rf"姓名[ \t]*{_NO_EYE}{_CHINESE_NAME}(?=[\s，,、。；;]|$)"),
+    (
+        "name",
+        rf"{_FROM}(?i:name|doctor|physician|reported by|signed by|operator){_COLON}"
+        rf"{_NO_EYE}{_CHINESE_NAME}",
+    ),
     (
         "name",
         rf"{_FROM}(?i:(?:patient(?:'s)?[ \t]+)?name|patient|physician|doctor|reported by|read by"
@@ -75,6 +83,7 @@ _DATES: tuple[str, ...] = (
     rf"(?<![\d.]){_YEAR}([-/.])\d{{1,2}}\1\d{{1,2}}{_CLOCK}(?!\d)",
     rf"(?<![\d.])\d{{1,2}}([-/.])\d{{1,2}}\1{_YEAR}{_CLOCK}(?!\d)",
     r"(?<![\d/])\d{1,2}/\d{1,2}/\d\d(?![\d/])",
+    r"(?<![\d.])(?:0?[1-9]|[12]\d|3[01])\.(?:0?[1-9]|1[0-2])\.\d\d(?![\d.]*\d)",
     rf"(?i:(?<!\d)\d{{1,2}}(?:st|nd|rd|th)?[ -]{_MONTH}[ ,-]+{_YEAR}{_TO})",
     rf"(?i:{_FROM}{_MONTH}[ ]+\d{{1,2}}(?:st|nd|rd|th)?[ ,]+{_YEAR}{_TO})",
     rf"(?i:{_FROM}{_MONTH}[ ,]+{_YEAR}{_TO})",

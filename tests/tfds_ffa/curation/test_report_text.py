@@ -16,6 +16,10 @@ IDENTIFYING = {
     "Seen by Dr. Li Wei in the clinic": "name",
     "姓名：张三丰，黄斑水肿": "name",
     "报告医师:欧阳建国": "name",
+    "姓名张三 性别男": "name",
+    "报告人：王五 审核人：赵六": "name",
+    "医师签名：李四": "name",
+    "Name:张三": "name",
     "MRN: A12345": "record number",
     "Patient ID 00-1234-9": "record number",
     "Accession number: 2021X77": "record number",
@@ -33,6 +37,7 @@ IDENTIFYING = {
     "on 2021-03-04 leakage": "date",
     "on 4.3.2021 leakage": "date",
     "on 03/04/21 leakage": "date",
+    "on 03.04.21 leakage": "date",
     "examined 4 March 2021": "date",
     "examined March 4th, 2021": "date",
     "in Mar 2021": "date",
@@ -50,6 +55,8 @@ HARMLESS = [
     "Patient identified with CNV; name of the lesion unknown. Signs of ischaemia.",
     "Grade 2-3 leakage, 3 o'clock to 6 o'clock, area 12.5 mm2, 20 of 21 frames",
     "drusen in the macula may be seen in May; march of the dye",
+    "grade 1.2.3, size 1.5.2, steps 0.10.20, 45.12.30",
+    "签名：右眼渗漏",
     "the patient is stable; ID of the vessel: none; Drusen 2021 um wide",
 ]
 
