@@ -62,6 +62,7 @@ def base() -> mlc.ConfigDict:
         num_batches=4,  # of the validation loss
         num_samples=8,
         metrics=("psnr", "ssim"),
+        weights="",  # folder of the networks of other metrics, see `ffa-sora weights`
         num_sheets=4,  # clips shown as contact sheet and GIF
         use_ema=True,
     )

@@ -34,7 +34,8 @@ KEYS: dict[str, tuple[str, ...]] = {
         "calibration_batches", "init_from",
     ),
     "eval": (
-        "steps", "batch_size", "num_batches", "num_samples", "metrics", "num_sheets", "use_ema",
+        "steps", "batch_size", "num_batches", "num_samples", "metrics", "weights", "num_sheets",
+        "use_ema",
     ),
 }  # fmt: skip
 # Sections read into dataclasses by the task or the data pipeline, which name unknown keys: these

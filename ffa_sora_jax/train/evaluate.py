@@ -8,6 +8,7 @@ import importlib
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,6 +20,8 @@ from jax.sharding import Mesh
 from ffa_sora_jax.common import mesh as mesh_lib
 from ffa_sora_jax.common import names, seeds
 from ffa_sora_jax.common.types import Array, Clip, Params
+from ffa_sora_jax.metrics import registry
+from ffa_sora_jax.metrics.registry import Loaded
 from ffa_sora_jax.tasks.base import Task
 from ffa_sora_jax.train.hooks import StepInfo
 from ffa_sora_jax.train.readouts import READOUTS
@@ -26,10 +29,8 @@ from ffa_sora_jax.train.state import TrainState
 from ffa_sora_jax.train.step import put_clip, to_model_range
 from ffa_sora_jax.train.writer import MetricWriter
 
-METRICS = {
-    "psnr": ("ffa_sora_jax.metrics.pixel", "PSNR"),
-    "ssim": ("ffa_sora_jax.metrics.pixel", "SSIM"),
-}
+# Those that need no reports read from the samples; `ffa-sora evaluate` knows the others too.
+METRICS = tuple(name for name, entry in registry.METRICS.items() if entry.kind != "text")
 
 
 def check(settings: Mapping[str, Any], mesh: Mesh) -> None:
@@ -50,10 +51,12 @@ class Evaluator:
 
         Raises:
           ValueError: unknown metric, or a batch size that does not fit the mesh.
+          FileNotFoundError: a metric needs files that `eval.weights` does not hold.
         """
         self._config, self._source, self._mesh, self._writer = config["eval"], source, mesh, writer
         check(self._config, mesh)
-        self._metrics = {n: _metric(n) for n in self._config["metrics"] if n in METRICS}
+        weights = Path(self._config["weights"]) if self._config["weights"] else None
+        self._metrics = [registry.load(n, weights) for n in self._config["metrics"] if n in METRICS]
         self._readouts = [n for n in self._config["metrics"] if n in READOUTS]
         self._root = seeds.stream(config["seed"], "eval")
         player = task.players[0]
@@ -107,13 +110,9 @@ class Evaluator:
 
     def _scores(self, samples: np.ndarray, references: np.ndarray) -> dict[str, float]:
         scalars: dict[str, float] = {}
-        for metric in self._metrics.values():
-            state = metric.init()
-            for index, (made, real) in enumerate(zip(samples, references, strict=True)):
-                pair = (_to_clip(index, made), _to_clip(index, real))
-                state = metric.update(state, *pair)
-            scalars |= metric.compute(state)
         infos = self._infos(len(samples))
+        for loaded in self._metrics:
+            scalars |= _score(loaded, samples, references, infos)
         for name in self._readouts:
             scalars |= READOUTS[name](samples, references, infos)
         return scalars
@@ -158,9 +157,26 @@ class EvalHook:
             self._evaluator(state, self._frozen, info.step)
 
 
-def _metric(name: str) -> Any:
-    module, cls = METRICS[name]
-    return getattr(importlib.import_module(module), cls)()
+def _score(
+    loaded: Loaded, samples: np.ndarray, references: np.ndarray, infos: list[Any] | None
+) -> dict[str, float]:
+    """The values of one metric over clips (n, t, h, w, c) uint8, one pair at a time.
+
+    Raises:
+      ValueError: it compares clips with their reports, and the data have none.
+    """
+    metric, kind = loaded.metric, loaded.entry.kind
+    if kind == "clip_text" and infos is None:
+        raise ValueError(f"eval.metrics has {loaded.entry.name!r}, which needs data with reports.")
+    state = metric.init()
+    for index, (made, real) in enumerate(zip(samples, references, strict=True)):
+        sample, reference = _to_clip(index, made), _to_clip(index, real)
+        if kind == "clip_text" and infos is not None:
+            text = {str(index): infos[index].report}
+            state = metric.update(state, text, sample, loaded.params)
+        else:
+            state = metric.update(state, sample, reference, loaded.params)
+    return metric.compute(state)
 
 
 def _gather(x: Any) -> np.ndarray:

@@ -11,10 +11,12 @@ import pytest
 from ffa_sora_jax import phantom
 from ffa_sora_jax.common.mesh import make_mesh
 from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.metrics import registry
 from ffa_sora_jax.train import loop
-from ffa_sora_jax.train.evaluate import Evaluator
+from ffa_sora_jax.train.evaluate import METRICS, Evaluator
 from ffa_sora_jax.train.readouts import laterality, phases
 from ffa_sora_jax.train.writer import MetricWriter, read_metrics
+from tests.jobs import toy_metrics
 from tests.train.toy import ToySource, ToyTask, toy_config
 
 SIZE = 16
@@ -62,6 +64,31 @@ def test_known_samples_give_known_scores(tmp_path):
     pictures = {name for line in lines for name in line.get("pictures", {})}
     assert pictures == {"sheet/0", "video/0"}
     assert any(line["step"] == 7 and "eval/psnr" in line for line in lines)
+
+
+def test_the_registry_serves_training_too(tmp_path, monkeypatch):
+    for entry in toy_metrics.ENTRIES:
+        monkeypatch.setitem(registry.METRICS, entry.name, entry)
+    monkeypatch.setattr(
+        "ffa_sora_jax.train.evaluate.METRICS", ("shift", "psnr", "ssim_uniform", "prompted")
+    )
+    task = Darker()
+    evaluate, writer = evaluator(tmp_path, task, metrics=("shift", "psnr", "prompted"))
+    infos = [types.SimpleNamespace(report="four", times_s=np.arange(3.0))]
+    evaluate._source.examples = infos
+    scalars = evaluate(new_toy_state(task), task.frozen(), 7)
+    writer.close()
+    assert scalars["eval/shift"] == pytest.approx(51 / 127.5, abs=1e-5)
+    real = Bright().batch(0).video[:5] / 127.5 - 1
+    assert scalars["eval/prompted"] == pytest.approx(4 * (real.mean() - 51 / 127.5), abs=1e-3)
+
+
+def test_metrics_that_lack_something_say_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"i3d_pretrained_400\.pt"):
+        evaluator(tmp_path, Darker(), metrics=("fvd",))
+    with pytest.raises(ValueError, match="Unknown metric 'bertscore'"):
+        evaluator(tmp_path, Darker(), metrics=("bertscore",))
+    assert "fvd" in METRICS and "bertscore" not in METRICS
 
 
 def test_repeats_exactly(tmp_path):
