@@ -131,8 +131,9 @@ class Evidence:
       visits: other visits of training eyes, or () if the data know of none.
       holdout_scores: of the hold-out clips that count.
       generated, train, holdout: subjects and traces of clips that could be read.
+      train_places: (len(train),) place of each training clip among all that were given.
       shared_patients: hold-out clips left out because their patient is in the training data.
-      unreadable: reasons by name for training and hold-out clips.
+      num_unreadable: training and hold-out clips that could not be read.
     """
 
     judged: tuple[Judged, ...]
@@ -143,8 +144,9 @@ class Evidence:
     generated: tuple[tuple[Subject, Trace], ...]
     train: tuple[tuple[Subject, Trace], ...]
     holdout: tuple[tuple[Subject, Trace], ...]
+    train_places: tuple[int, ...]
     shared_patients: int
-    unreadable: dict[str, str]
+    num_unreadable: int
 
 
 def gather(
@@ -173,12 +175,13 @@ def gather(
         if not subjects:
             raise ValueError(f"There is no {what} clip to audit.")
     bad: dict[str, str] = {}
+    bad_holdout: dict[str, str] = {}
     known = tuple(_traced(train, memory, bad, advance))
     if not known:
         raise ValueError(f"No training clip can be read: {next(iter(bad.values()))}")
     patients = {subject.patient for subject, _ in known} - {None}
     others = [subject for subject in holdout if subject.patient not in patients]
-    unseen = tuple(_traced(others, memory, bad, advance))
+    unseen = tuple(_traced(others, memory, bad_holdout, advance))
     refused: dict[str, str] = {}
     made = tuple(_traced(generated, memory, refused, advance))
     judge = _Judge(Detectors([trace for _, trace in known]), known, memory)
@@ -207,8 +210,9 @@ def gather(
         generated=made,
         train=known,
         holdout=unseen,
+        train_places=tuple(i for i, subject in enumerate(train) if subject.name not in bad),
         shared_patients=len(holdout) - len(others),
-        unreadable=bad,
+        num_unreadable=len(bad) + len(bad_holdout),
     )
 
 

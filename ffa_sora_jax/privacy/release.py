@@ -30,9 +30,7 @@ def release(
       ValueError: `target` holds anything that would not be part of the release, or lies in
         `source` or around it.
     """
-    inside = target.resolve()
-    if source.resolve() in (inside, *inside.parents) or inside in source.resolve().parents:
-        raise ValueError(f"--release {target} and the generated clips must be separate folders.")
+    check_target(source, target)
     wanted = {path.relative_to(source).parts[0] for paths in clean.values() for path in paths}
     present = {p.name for p in target.iterdir()} if target.is_dir() else set()
     if strangers := sorted(present - wanted - {MANIFEST}):
@@ -52,6 +50,14 @@ def release(
         json.dumps({**about, "clips": len(clean), "sha256": copied}, indent=1, sort_keys=True),
     )
     return len(clean)
+
+
+def check_target(source: Path, target: Path) -> None:
+    """Raises ValueError if `target` is a file, or lies in the folder `source` or around it."""
+    files.check_folder(target, "--release")
+    there, here = target.resolve(), source.resolve()
+    if here in (there, *there.parents) or there in here.parents:
+        raise ValueError(f"--release {target} and the generated clips must be separate folders.")
 
 
 def _all_files(paths: Iterable[Path]) -> Iterable[Path]:

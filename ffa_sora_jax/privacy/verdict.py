@@ -138,7 +138,7 @@ def _counts(evidence: Evidence) -> dict[str, int]:
         "holdout": len(evidence.holdout),
         "holdout_patients": len({subject.group for subject, _ in evidence.holdout}),
         "holdout_left_out_as_patients_of_train": evidence.shared_patients,
-        "real_clips_unreadable": len(evidence.unreadable),
+        "real_clips_unreadable": evidence.num_unreadable,
     }
 
 
@@ -260,7 +260,7 @@ def _copies_at_1(evidence: Evidence, train: np.ndarray) -> dict[str, Any] | None
 def _sample(one: Judged, evidence: Evidence) -> dict[str, Any]:
     """One generated clip; training clips are named by their place in the data set only."""
     told = {
-        name: {"score": round(score.value, 4), "training_clip": score.index,
+        name: {"score": round(score.value, 4), "training_clip": evidence.train_places[score.index],
                "threshold": round(evidence.thresholds[name].value, 4)}
         for name, score in one.scores.items()
     }  # fmt: skip

@@ -121,6 +121,19 @@ def test_clips_that_cannot_be_judged_are_not_called_clean(sides, memory):
     assert verdicts["broken"].verdict == "unreadable" and verdicts["broken"].reason == "cut short"
 
 
+def test_training_clips_are_numbered_as_they_were_given(sides, memory):
+    def broken():
+        raise ValueError("cut short")
+
+    train, holdout = sides
+    train = [Subject("torn", "torn", broken), *train]
+    made = [*subjects(MADE, 3), changed(TRAIN, 7, disturb.blur, np.random.default_rng(0), "x")]
+    evidence = gather(made, train, holdout, OPTIONS, memory)
+    assert evidence.num_unreadable == 1
+    sample = verdict.conclude(evidence, OPTIONS)["samples"][-1]
+    assert sample["detectors"]["vessels"]["training_clip"] == 8
+
+
 def test_an_audit_that_could_not_see_copies_says_so(clean):
     blind = dataclasses.replace(
         clean,
