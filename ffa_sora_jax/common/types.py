@@ -41,6 +41,7 @@ class Clip(flax.struct.PyTreeNode):
         VAE, or None.
       fundus: (b, h, w, 3) registered colour photograph, or None.
       exam: (b,) int64 salted hash of the exam; never an identifier.
+      times_s: (b, t) float32 seconds of the frames, or None where they are not known or needed.
     """
 
     video: AnyArray | None
@@ -49,6 +50,7 @@ class Clip(flax.struct.PyTreeNode):
     latent: AnyArray | None = None
     fundus: AnyArray | None = None
     exam: AnyArray | None = None
+    times_s: AnyArray | None = None
 
 
 def check_shape(x: AnyArray, axes: str, name: str = "array", **sizes: int) -> dict[str, int]:

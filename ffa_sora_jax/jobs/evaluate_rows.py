@@ -125,11 +125,11 @@ class Reader:
         while len(self._known) > self._keep:
             self._known.popitem(last=False)
 
-    def video(self, item: ClipItem) -> np.ndarray:
-        """(t, h, w, c) uint8; ValueError or OSError if it cannot be read."""
+    def clip(self, item: ClipItem) -> tuple[np.ndarray, np.ndarray | None]:
+        """Video (t, h, w, c) uint8 and times (t,); ValueError or OSError if it cannot be read."""
         self.expect([item])
         self._known.move_to_end(item.digest)
-        return self._known[item.digest].result()[0]
+        return self._known[item.digest].result()
 
     def close(self) -> None:
         """Ends the threads."""
@@ -202,7 +202,7 @@ def _readable(cases: Sequence[Case], reader: Reader, failed: Failures) -> list[C
     for item in (item for case in cases for item in case.clips):
         if item.digest not in failed:
             try:
-                reader.video(item)
+                reader.clip(item)
             except (ValueError, OSError) as error:
                 failed[item.digest] = (item.name, str(error))
     return [case for case in cases if not any(item.digest in failed for item in case.clips)]
@@ -260,7 +260,8 @@ def _sharded(
 
     def run(cases: Sequence[Case], reader: Reader) -> list[np.ndarray]:
         filled = [*cases, *[cases[-1]] * (len(devices) - len(cases))]
-        measured = np.asarray(compiled(*_arguments(kind, filled, reader), params))
+        clips = [clip.replace(times_s=None) for clip in _arguments(kind, filled, reader)]
+        measured = np.asarray(compiled(*clips, params))
         return list(measured[: len(cases)])
 
     return run
@@ -272,6 +273,10 @@ def _arguments(kind: str, cases: Sequence[Case], reader: Reader) -> tuple[Clip, 
 
 
 def _clip(items: Sequence[ClipItem | None], reader: Reader) -> Clip:
-    """Clips in [-1, 1] as a batch."""
-    videos = [reader.video(item) for item in items if item is not None]
-    return Clip(video=np.stack(videos).astype(np.float32) / 127.5 - 1)
+    """Clips in [-1, 1] as a batch, with times where all have them."""
+    known = [reader.clip(item) for item in items if item is not None]
+    times = [t for _, t in known if t is not None]
+    return Clip(
+        video=np.stack([video for video, _ in known]).astype(np.float32) / 127.5 - 1,
+        times_s=np.stack(times) if len(times) == len(known) else None,
+    )

@@ -188,6 +188,32 @@ _ENTRIES = (
             "have seen the test patients",
         ),
     ),
+    Entry(
+        "recall", "Recall@K (grey + vessels)", "sets", "ffa_sora_jax.metrics.retrieval:load",
+        definition="mean over K = 5, 10, 50 of the share of generated clips whose own reference is "
+        "among the K most similar; features without weights: coarse grey picture and vessel map; "
+        "beside it the level of chance",
+        paper=Paper(
+            "0.073 (0.02, 0.04, 0.16)",
+            "FFA Sora; about the level of chance for 387 clips, which is 0.056: without controls "
+            "it shows no privacy. `ffa-sora audit` has the controls",
+        ),
+    ),
+    Entry(
+        "findings", "Findings read back", "clip_text", "ffa_sora_jax.metrics.findings:load",
+        definition="F1 of the findings that the prompt names and those that the phantom oracle "
+        "reads from the clip, over all classes; tuned on phantoms",
+    ),
+    Entry(
+        "dye", "Dye curves", "pair", "ffa_sora_jax.metrics.dye:load",
+        definition="correlation of brightness over time in eleven regions, each clip on its own "
+        "anatomy, over the logarithm of the seconds",
+    ),
+    Entry(
+        "vessels", "Vessel maps", "pair", "ffa_sora_jax.metrics.vessels:load",
+        definition="correlation of each frame's vessel map with that of the other frames; beside "
+        "it the match with the reference and its level of chance",
+    ),
 )  # fmt: skip
 METRICS: dict[str, Entry] = {entry.name: entry for entry in _ENTRIES}
 

@@ -8,11 +8,10 @@ Definitions: `docs/metrics.md`; figures of the controls: `docs/privacy.md`.
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
 import cv2
-import jax
-import jax.numpy as jnp
 import numpy as np
 
 from ffa_sora_jax.common.names import unknown_name
@@ -224,6 +223,8 @@ class RecallAtK(OfSets):
     name: ClassVar[str] = "recall_at_k"
     higher_is_better: ClassVar[bool] = False  # it asks for privacy, not for quality
     value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    paired: ClassVar[bool] = True
+    host: ClassVar[bool] = True
 
     ks: tuple[int, ...] = KS
     extractor: Callable[[Clip, Any], Array] | None = None
@@ -232,11 +233,8 @@ class RecallAtK(OfSets):
         """(b, d) float32."""
         if self.extractor is not None:
             return self.extractor(clip, params)
-        video = jnp.asarray(clip.video)
-        grey = jnp.clip(jnp.round((video.mean(axis=-1) + 1.0) * 127.5), 0, 255).astype(jnp.uint8)
-        width = _GREY_PX**2 + _VESSEL_PX**2
-        shape = jax.ShapeDtypeStruct((video.shape[0], width), jnp.float32)
-        return jax.pure_callback(lambda x: describe(np.asarray(x)), shape, grey)
+        grey = (np.asarray(clip.video, np.float32).mean(axis=-1) + 1.0) * 127.5
+        return describe(np.clip(np.round(grey), 0, 255).astype(np.uint8))
 
     def compute(self, state: Sets) -> dict[str, float]:
         """Mean over K under `name`, and each K with its chance level.
@@ -262,6 +260,18 @@ class RecallAtK(OfSets):
         for k in ks:
             values |= {f"recall_at_{k}": recall[k], f"chance_at_{k}": chance[k].value}
         return values
+
+    def per_sample(self, sample: np.ndarray, reference: np.ndarray) -> np.ndarray | None:
+        """(n,) mean over K of what each query finds; the gallery stays whole."""
+        ks = [k for k in self.ks if k <= len(reference)]
+        found = found_at_k(sample, reference, ks)
+        return np.mean([found[k] for k in ks], axis=0) if ks else None
+
+
+def load(folder: Path | None) -> tuple[RecallAtK, None]:
+    """Recall@K on the features that need no weights; for the registry."""
+    del folder
+    return RecallAtK(), None
 
 
 def _checked(name: str, x: np.ndarray) -> np.ndarray:
