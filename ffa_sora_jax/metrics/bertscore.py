@@ -257,6 +257,12 @@ def load_english(folder: Path | None) -> tuple[BERTScore, TextEncoder]:
     return _load("roberta", "en", folder)
 
 
+def load_english_clean(folder: Path | None) -> tuple[BERTScore, TextEncoder]:
+    """The same of texts without what they differ in by convention; for the registry."""
+    metric, encoder = load_english(folder)
+    return dataclasses.replace(metric, clean=True), encoder
+
+
 def load_chinese(folder: Path | None) -> tuple[BERTScore, TextEncoder]:
     """BERT-base Chinese, layer 8, rescaled; for the registry."""
     return _load("bert_zh", "zh", folder)

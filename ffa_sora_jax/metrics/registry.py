@@ -167,6 +167,13 @@ _ENTRIES = (
         paper=Paper("0.61 (SD 0.08)", "FFA Sora; network, frames and their pooling not stated"),
     ),
     Entry(
+        "vqascore_concat", "VQAScore (frames in a row)", "clip_text",
+        "ffa_sora_jax.metrics.vqascore:load_concat", ("clip_t5",), network="CLIP-FlanT5",
+        definition="as VQAScore, of one picture of 8 frames side by side, every (T // 8)-th: the "
+        "reference's way at the time of the paper; the end of the clip is not seen",
+        paper=Paper("0.61 (SD 0.08)", "FFA Sora; network, frames and their pooling not stated"),
+    ),
+    Entry(
         "bertscore", "BERTScore (English)", "text", "ffa_sora_jax.metrics.bertscore:load_english",
         ("roberta",), network="RoBERTa-large, layer 17",
         definition="F of report read from the generated clip against the prompt, no idf, rescaled "
@@ -176,6 +183,13 @@ _ENTRIES = (
             "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may "
             "have seen the test patients",
         ),
+    ),
+    Entry(
+        "bertscore_clean", "BERTScore (English, without conventions)", "text",
+        "ffa_sora_jax.metrics.bertscore:load_english_clean", ("roberta",),
+        network="RoBERTa-large, layer 17",
+        definition="as BERTScore (English), of both texts without list numbers, words for the eye "
+        "and '@'",
     ),
     Entry(
         "bertscore_zh", "BERTScore (Chinese)", "text",

@@ -168,6 +168,11 @@ def load(folder: Path | None) -> tuple[VQAScore, VQANetwork]:
     return VQAScore(), open_network(weights.require(("clip_t5",), folder, "VQAScore")["clip_t5"])
 
 
+def load_concat(folder: Path | None) -> tuple[VQAScore, VQANetwork]:
+    """One picture of eight frames in a row, as the reference took them; for the registry."""
+    return VQAScore(mode="concat", places="step"), load(folder)[1]
+
+
 def open_network(folder: Path, dtype: str = "bfloat16") -> VQANetwork:
     """A CLIP-FlanT5 folder with its tokenizer.
 

@@ -138,9 +138,10 @@ def fingerprint(path: Path) -> str:
     if path.is_file():
         return _file_sha256(path)
     digest = hashlib.sha256()
-    for part in sorted(path.iterdir()):
+    for part in sorted(path.rglob("*")):  # parts may lie in folders of their own
         if part.is_file() and part.suffix in _FOLDER_SUFFIXES:
-            digest.update(f"{part.name} {_file_sha256(part)}\n".encode())
+            name = part.relative_to(path).as_posix()
+            digest.update(f"{name} {_file_sha256(part)}\n".encode())
     return digest.hexdigest()
 
 
