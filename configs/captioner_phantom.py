@@ -59,7 +59,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         truncate=True,
     )
     config.optim.update(
-        name="muon", lr=5e-3, muon_adam_lr_ratio=0.4,
+        name="muon", lr=3e-3, muon_adam_lr_ratio=0.5,
         muon_exclude=(r".*(embedding|positions|class_token|patch).*",),
         schedule="wsd", warmup_steps=10 if args.runlocal else 50, decay_fraction=0.4,
         final_lr_ratio=0.02, b2=0.98, weight_decay=0.01, decay="matrices",
@@ -67,7 +67,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.ema.update(decay=0.995, warmup=True)
     config.train.update(
         batch_size=8 if args.runlocal else 32,
-        total_steps=40 if args.runlocal else 1200,
+        total_steps=40 if args.runlocal else 1000,
         log_steps=25,
         ckpt_steps=20 if args.runlocal else 200,
     )

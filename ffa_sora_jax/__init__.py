@@ -13,6 +13,7 @@ _PUBLIC = {
     "from_pretrained": "ffa_sora_jax.convert.pretrained",
     "save_pretrained": "ffa_sora_jax.convert.pretrained",
     "TextToVideo": "ffa_sora_jax.pipelines.text_to_video",
+    "VideoToReport": "ffa_sora_jax.pipelines.video_to_report",
 }
 _MODULES = (
     "common", "convert", "data", "diffusion", "metrics", "models", "phantom", "pipelines",

@@ -14,6 +14,7 @@ from ffa_sora_jax.convert import bert, config_json
 from ffa_sora_jax.convert.engine import Format, Rule
 from ffa_sora_jax.models.captioner import Blip, BlipConfig
 
+CLASS_NAME = "BlipForConditionalGeneration"
 _VISION = {
     "hidden_size": "vision_width", "num_hidden_layers": "vision_layers",
     "num_attention_heads": "vision_heads", "intermediate_size": "vision_mlp",
@@ -81,7 +82,7 @@ def write_config(cfg: BlipConfig) -> dict[str, Any]:
     plain = BlipConfig()
     vision = {theirs: getattr(cfg, ours) for theirs, ours in _VISION.items()}
     text = {theirs: getattr(cfg, ours) for theirs, ours in _TEXT.items()}
-    names = {"architectures": ["BlipForConditionalGeneration"], "model_type": "blip"}
+    names = {"architectures": [CLASS_NAME], "model_type": "blip"}
     extras = {k: getattr(cfg, k) for k in _OURS if getattr(cfg, k) != getattr(plain, k)}
     return {
         **names,
@@ -98,8 +99,13 @@ def _read(
 ) -> dict[str, Any]:
     hidden = BlipConfig.__dataclass_fields__
     return config_json.read_fields(
-        section, BlipConfig, renamed=renamed, fixed=fixed, bookkeeping=_OTHERS,
-        hidden=hidden, strict=False,
+        section,
+        BlipConfig,
+        renamed=renamed,
+        fixed=fixed,
+        bookkeeping=_OTHERS,
+        hidden=hidden,
+        strict=False,
     )
 
 
@@ -124,7 +130,7 @@ def _norm(source: str, target: str) -> tuple[Rule, ...]:
 
 
 FORMATS = {
-    "BlipForConditionalGeneration": Format(
+    CLASS_NAME: Format(
         Blip, "model.safetensors", read_config, write_config, rules, (_POSITION_IDS,),
         _no_constants,
     )

@@ -74,6 +74,22 @@ class Tokenizer:
         Path(folder).mkdir(parents=True, exist_ok=True)
         (Path(folder) / FILE_NAME).write_bytes(self._model)
 
+    def check(self, vocab_size: int, *, eos_id: int, pad_id: int) -> None:
+        """Raises ValueError if a model that writes text was made for another tokenizer.
+
+        Args:
+          vocab_size: tokens that the model knows; those beyond the tokenizer's are its own.
+          eos_id: token with which it ends a text.
+          pad_id: token behind that.
+        """
+        if self.vocab_size > vocab_size or (self.eos_id, self.pad_id) != (eos_id, pad_id):
+            raise ValueError(
+                f"The tokenizer has {self.vocab_size} tokens, end {self.eos_id} and padding "
+                f"{self.pad_id}; the model knows {vocab_size}, end {eos_id} and padding {pad_id}. "
+                "Set vocab_size, eos_id and pad_id of the model to those of the tokenizer, or give "
+                "the tokenizer that it was trained with."
+            )
+
     def lengths(self, texts: Sequence[str]) -> np.ndarray:
         """(b,) int32 token counts, end-of-sequence included."""
         return np.array([len(ids) + 1 for ids in self._ids(texts)], np.int32)

@@ -107,6 +107,15 @@ def open_clips(
     return _of_dataset(folder, split)
 
 
+def single(path: Path) -> ClipItem | None:
+    """The clip of one video file, or of a folder that holds PNG frames and no video, else None."""
+    if path.is_file():
+        return _item(path.stem, path) if path.suffix != ".jsonl" else None
+    if _is_frames(path) and not any(map(_is_video, path.iterdir())):
+        return _item(path.name, path)
+    return None
+
+
 def conform(
     item: ClipItem, num_frames: int, size: tuple[int, int] | None
 ) -> tuple[np.ndarray, np.ndarray | None]:

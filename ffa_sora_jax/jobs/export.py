@@ -1,8 +1,9 @@
 """`ffa-sora export`: from the checkpoints of a training run to a folder that others can open.
 
 A "t2v" run gives a whole pipeline (`TextToVideo.from_pretrained`), a "vae" run gives a model folder
-(`from_pretrained`), which is what `--config.vae.dir` of a t2v run wants. The newest intact
-checkpoint is used, with averaged parameters where the run keeps them.
+(`from_pretrained`), which is what `--config.vae.dir` of a t2v run wants, and a "captioner" run a
+folder for `VideoToReport.from_pretrained`. The newest intact checkpoint is used, with averaged
+parameters where the run keeps them.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from ffa_sora_jax.common.checkpoint import Checkpoints
 from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.common.types import Params
 from ffa_sora_jax.convert import pretrained
+from ffa_sora_jax.convert.blip import CLASS_NAME as BLIP_CLASS
 from ffa_sora_jax.convert.pretrained import Pretrained
 from ffa_sora_jax.data import pipeline as data
 from ffa_sora_jax.data import prepared, transforms
@@ -29,6 +31,7 @@ from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.diffusion.objective import Objective
 from ffa_sora_jax.pipelines.folder import SamplingConfig
 from ffa_sora_jax.pipelines.text_to_video import TextToVideo
+from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train import loop
@@ -65,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         config["data"]["data_dir"] = str(args.data_dir)
     if args.vae is not None:
         config["vae"]["dir"] = str(args.vae)
-    exporters = {"t2v": _export_t2v, "vae": _export_vae}
+    exporters = {"t2v": _export_t2v, "vae": _export_vae, "captioner": _export_captioner}
     if config["task"] not in exporters:
         raise ValueError(unknown_name("task to export", config["task"], exporters))
     task = base.create(config)
@@ -156,6 +159,23 @@ def _export_vae(
         cfg = dataclasses.replace(model.cfg, shift=tuple(float(m) for m in shift), scale=scale)
         model = pretrained.create(VAE_CLASS, cfg, model.params)
     pretrained.save_pretrained(model, args.output, args.dtype)
+
+
+def _export_captioner(
+    args: argparse.Namespace, config: Mapping[str, Any], task: Any, params: dict[str, Params],
+    step: int,
+) -> None:  # fmt: skip
+    del step
+    section = DataConfig.read(config["data"])
+    writing = Writing(
+        num_beams=task.writing.num_beams,
+        length_penalty=task.writing.length_penalty,
+        max_new_tokens=section.text_length,
+    )
+    model = pretrained.create(BLIP_CLASS, task.bundle.cfg, params["model"])
+    VideoToReport(model, Tokenizer.load(section.tokenizer or None), writing).save(
+        args.output, dtype=args.dtype
+    )
 
 
 def latent_stats(

@@ -7,8 +7,9 @@ _PUBLIC = {
     "SamplingConfig": "ffa_sora_jax.pipelines.folder",
     "TextToVideo": "ffa_sora_jax.pipelines.text_to_video",
     "VideoResult": "ffa_sora_jax.pipelines.result",
+    "VideoToReport": "ffa_sora_jax.pipelines.video_to_report",
 }
-__all__ = ["SamplingConfig", "TextToVideo", "VideoResult"]
+__all__ = ["SamplingConfig", "TextToVideo", "VideoResult", "VideoToReport"]
 
 
 def __getattr__(name: str) -> Any:

@@ -18,6 +18,7 @@ import numpy as np
 
 from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import Array, Clip, Params, Text
+from ffa_sora_jax.convert.blip import CLASS_NAME
 from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.latents import LatentCache
 from ffa_sora_jax.data.tokenizer import Tokenizer
@@ -25,8 +26,6 @@ from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.captioner import Blip, BlipConfig
 from ffa_sora_jax.tasks import initial
 from ffa_sora_jax.tasks.base import Task
-
-CLASS_NAME = "BlipForConditionalGeneration"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,7 +96,8 @@ class Captioner(Task):
           ValueError: it does not, or there are cached latents in place of video.
         """
         super().check_data(latents)
-        check_tokenizer(Tokenizer.load(self.tokenizer), self.bundle.cfg)
+        cfg = self.bundle.cfg
+        Tokenizer.load(self.tokenizer).check(cfg.vocab_size, eos_id=cfg.eos_id, pad_id=cfg.pad_id)
 
     def warm_start(self, directory: Path) -> dict[str, Params]:
         """The weights of a BLIP folder; the embeddings of several pictures start at zero."""
@@ -203,21 +203,6 @@ def create(config: Mapping[str, Any]) -> Captioner:
         writing=sections.read(WriteConfig, config["sample"], "sample"),
         tokenizer=data.tokenizer or None,
     )
-
-
-def check_tokenizer(tokenizer: Tokenizer, cfg: BlipConfig) -> None:
-    """Raises ValueError for a tokenizer with other tokens than the captioner's."""
-    if (
-        tokenizer.vocab_size > cfg.vocab_size
-        or tokenizer.eos_id != cfg.eos_id
-        or tokenizer.pad_id != cfg.pad_id
-    ):
-        raise ValueError(
-            f"The tokenizer has {tokenizer.vocab_size} tokens, end {tokenizer.eos_id} and padding "
-            f"{tokenizer.pad_id}; the captioner knows {cfg.vocab_size}, end {cfg.eos_id} and "
-            f"padding {cfg.pad_id}. Set vocab_size, eos_id and pad_id of the model to those of the "
-            "tokenizer, or give the tokenizer that it was trained with."
-        )
 
 
 def _text_of(clip: Clip) -> Text:

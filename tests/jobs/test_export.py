@@ -15,6 +15,7 @@ from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.text_cache import TextCache
 from ffa_sora_jax.jobs import export as export_job
 from ffa_sora_jax.pipelines import TextToVideo
+from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train import loop
@@ -157,3 +158,21 @@ def test_no_checkpoint_and_no_run_are_told_apart(tmp_path, t2v_run, capsys):
     config_lib.write(config, tmp_path / "run" / loop.CONFIG_FILE)
     assert export(tmp_path, "--output", tmp_path / "m") == 2
     assert "No intact checkpoint" in capsys.readouterr().err
+
+
+def test_a_captioner_run_becomes_a_folder_that_writes(tmp_path):
+    config = config_lib.load(
+        "configs/captioner_phantom.py:runlocal",
+        [
+            "--config.model.vision_layers=1",
+            "--config.model.layers=1",
+            "--config.data.text_length=8",
+        ],
+    )
+    _, ema = save_run(tmp_path / "run", config)
+    assert export(tmp_path, "--output", tmp_path / "model") == 0
+    opened = VideoToReport.from_pretrained(tmp_path / "model")
+    assert opened.writing == Writing(num_beams=3, length_penalty=1.0, max_new_tokens=8)
+    assert opened.model.cfg.stack == 21 and opened.model.cfg.image_std == (0.25,)
+    for path, leaf in tree.flatten(ema["model"]).items():
+        np.testing.assert_array_equal(tree.flatten(opened.model.params)[path], leaf)
