@@ -1,0 +1,158 @@
+"""Does the report generator see what is there? Its reports of unseen phantoms, beside guessing.
+
+    python -m benchmarks.reading [--weights DIR] [--count 200] [--seed 901] [--output FILE.json]
+
+Clips come from a phantom population that no training set uses. A report counts by what it says, not
+by its words: `metrics.wording` reads the classes of findings and the eye from the report that was
+written and from the phantom's own. Three ways of writing without looking are the floor:
+
+    "frequent"  always the set of classes that scores best over many reports
+    "drawn"     the report of another phantom, drawn at random
+    "likely"    the same model's report of a clip of mean light: what it writes when it sees nothing
+"""
+
+import argparse
+import itertools
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ffa_sora_jax import phantom
+from ffa_sora_jax.metrics.bootstrap import bootstrap
+from ffa_sora_jax.metrics.wording import Named, named
+from ffa_sora_jax.phantom.diseases import sample_exam
+from ffa_sora_jax.phantom.oracle_rules import CLASSES
+from ffa_sora_jax.phantom.report import write_report
+from ffa_sora_jax.pipelines.video_to_report import VideoToReport
+
+PRIOR_REPORTS = 2000
+
+
+def main() -> None:
+    args = _arguments()
+    model = VideoToReport.from_pretrained(args.weights)
+    exams = [
+        phantom.generate(args.seed, i, size=model.model.cfg.image_size, schedule="full")
+        for i in range(args.count)
+    ]
+    true = [named(exam.report) for exam in exams]
+    start = time.monotonic()
+    written = model([exam.video for exam in exams], batch_size=16)
+    seconds = (time.monotonic() - start) / len(exams)
+    blank = np.full_like(exams[0].video, int(np.mean([exam.video.mean() for exam in exams])))
+    unseen = model(blank, batch_size=16)
+    rng = np.random.default_rng(np.random.SeedSequence((args.seed, 1)))
+    prior = [write_report(sample_exam(rng), rng) for _ in range(PRIOR_REPORTS)]
+    drawn = [prior[i] for i in rng.permutation(PRIOR_REPORTS)[: len(exams)]]
+    frequent = Named("right", best_fixed_set([named(text) for text in prior]), ())
+    guesses = {
+        "captioner": [named(text) for text in written],
+        "frequent": [frequent] * len(exams),
+        "drawn": [named(text) for text in drawn],
+        "likely": [named(unseen)] * len(exams),
+    }
+    rows = {name: scores(true, said) for name, said in guesses.items()}
+    diseases = [exam.exam.diseases for exam in exams]
+    for name, texts in (("captioner", written), ("drawn", drawn)):
+        rows[name]["disease"] = disease_share(diseases, texts)
+    sys.stdout.write(table(rows))
+    sys.stdout.write(f"\n{seconds:.2f} s per report, compile included\n")
+    for exam, text in list(zip(exams, written, strict=True))[: args.examples]:
+        sys.stdout.write(f"\ntrue:    {exam.report}\nwritten: {text}\n")
+    if args.output:
+        about = {"count": args.count, "seed": args.seed, "weights": model.fingerprint}
+        Path(args.output).write_text(json.dumps({**about, "rows": rows}, indent=1) + "\n")
+
+
+def scores(true: Sequence[Named], said: Sequence[Named]) -> dict[str, Any]:
+    """F1, precision and recall over all classes and by class, the eye; intervals over exams."""
+    there, named_ = matrix(true), matrix(said)
+    right = np.array([t.eye == s.eye for t, s in zip(true, said, strict=True)])
+    groups = [str(i) for i in range(len(true))]
+
+    def interval(value: Any) -> tuple[float, float]:
+        found = bootstrap(value, groups)
+        return found.low, found.high
+
+    f1, precision, recall = rates(there, named_)
+    return {
+        "f1": f1, "precision": precision, "recall": recall,
+        "f1_interval": interval(lambda at: rates(there[at], named_[at])[0]),
+        "laterality": float(right.mean()),
+        "laterality_interval": interval(lambda at: float(right[at].mean())),
+        "same_set": float((there == named_).all(axis=1).mean()),
+        "by_class": {
+            name: {"n": int(there[:, k].sum()), "f1": rates(there[:, [k]], named_[:, [k]])[0]}
+            for k, name in enumerate(CLASSES)
+        },
+    }  # fmt: skip
+
+
+def matrix(reports: Sequence[Named]) -> np.ndarray:
+    """(n, classes) bool: which classes each report names."""
+    return np.array([[name in report.classes for name in CLASSES] for report in reports])
+
+
+def rates(there: np.ndarray, said: np.ndarray) -> tuple[float, float, float]:
+    """F1, precision and recall over all entries of two bool arrays; 0 where nothing is said."""
+    hits = float((there & said).sum())
+    precision, recall = hits / max(said.sum(), 1), hits / max(there.sum(), 1)
+    return 2 * hits / max(there.sum() + said.sum(), 1), float(precision), float(recall)
+
+
+def best_fixed_set(prior: Sequence[Named]) -> frozenset[str]:
+    """The set of classes that, named in every report, has the highest F1."""
+    there = matrix(prior)
+    best: tuple[float, frozenset[str]] = (0.0, frozenset())
+    for size in range(1, len(CLASSES) + 1):
+        for chosen in itertools.combinations(range(len(CLASSES)), size):
+            said = np.zeros_like(there)
+            said[:, chosen] = True
+            best = max(best, (rates(there, said)[0], frozenset(CLASSES[k] for k in chosen)),
+                       key=lambda pair: pair[0])  # fmt: skip
+    return best[1]
+
+
+def disease_share(diseases: Sequence[Sequence[str]], texts: Sequence[str]) -> float:
+    """Share of exams with a disease whose first one stands in the text, word for word."""
+    sick = [(known[0], text) for known, text in zip(diseases, texts, strict=True) if known]
+    return float(np.mean([name.lower() in text.lower() for name, text in sick]))
+
+
+def table(rows: dict[str, dict[str, Any]]) -> str:
+    """Markdown."""
+    lines = ["| report | F1 of findings | precision | recall | same set | eye | disease named |",
+             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    for name, row in rows.items():
+        low, high = row["f1_interval"]
+        eye_low, eye_high = row["laterality_interval"]
+        disease = f"{row['disease']:.3f}" if "disease" in row else ""
+        lines.append(
+            f"| {name} | {row['f1']:.3f} ({low:.3f} to {high:.3f}) | {row['precision']:.3f} "
+            f"| {row['recall']:.3f} | {row['same_set']:.3f} "
+            f"| {row['laterality']:.3f} ({eye_low:.3f} to {eye_high:.3f}) | {disease} |"
+        )
+    lines += ["", "| class | exams | " + " | ".join(rows) + " |", "|---|---|" + "---|" * len(rows)]
+    for name in CLASSES:
+        values = " | ".join(f"{row['by_class'][name]['f1']:.3f}" for row in rows.values())
+        lines.append(f"| {name} | {rows['captioner']['by_class'][name]['n']} | {values} |")
+    return "\n".join(lines) + "\n"
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", help="captioner folder (default: the shipped weights)")
+    parser.add_argument("--count", type=int, default=200)
+    parser.add_argument("--seed", type=int, default=901, help="world seed of the phantom exams")
+    parser.add_argument("--examples", type=int, default=3, help="reports to print")
+    parser.add_argument("--output", help="JSON file for the results")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    main()
