@@ -350,7 +350,9 @@ def _eye(header: Any) -> str | None:
     if "B" in letters:
         return None
     eyes = {_EYES[letter] for letter in letters if letter in _EYES}
-    return eyes.pop() if len(eyes) == 1 else None
+    if len(eyes) > 1:
+        raise ReadError("eye_conflict", "A DICOM file names both eyes. Part them, or correct it.")
+    return eyes.pop() if eyes else None
 
 
 # --- Times ---

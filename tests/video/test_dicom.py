@@ -352,6 +352,13 @@ def test_two_patients_and_two_eyes_in_one_folder(tmp_path):
     assert refused(strangers) == "patient_conflict"
 
 
+def test_a_file_that_names_both_eyes_is_refused(tmp_path):
+    file = write_dicom(tmp_path / "a.dcm", clip(), ImageLaterality="R", Laterality="L")
+    assert refused(file) == "eye_conflict"
+    file = write_dicom(tmp_path / "b.dcm", clip(), ImageLaterality="B", Laterality="L")
+    assert read(file)[0].eye is None
+
+
 def test_directories_and_reports_beside_a_series_are_noted(tmp_path):
     series = write_series(tmp_path / "a", clip())
     data = pydicom.dcmread(series / "0.dcm", stop_before_pixels=True)
@@ -371,7 +378,7 @@ def test_directories_and_reports_beside_a_series_are_noted(tmp_path):
 @pytest.mark.parametrize(
     ("elements", "eye"),
     [({"ImageLaterality": "R"}, "right"), ({"Laterality": "L"}, "left"), ({}, None),
-     ({"ImageLaterality": "B"}, None), ({"ImageLaterality": "R", "Laterality": "L"}, None)],
+     ({"ImageLaterality": "B"}, None), ({"ImageLaterality": "R", "Laterality": "R"}, "right")],
 )  # fmt: skip
 def test_the_eye(tmp_path, elements, eye):
     assert read(write_dicom(tmp_path / "a.dcm", clip(), **elements))[0].eye == eye
