@@ -215,7 +215,7 @@ class VideoToReport:
 
 def _video_key(seed: int, video: np.ndarray) -> jax.Array:
     """The PRNG key of one clip: a function of the seed and its pixels alone."""
-    digest = hashlib.sha256(np.ascontiguousarray(video)).digest()
+    digest = hashlib.sha256(video.tobytes()).digest()
     key = jax.random.fold_in(jax.random.key(0), np.uint32(seed))
     return jax.random.fold_in(key, np.uint32(int.from_bytes(digest[:4], "little")))
 

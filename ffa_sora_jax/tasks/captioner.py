@@ -123,9 +123,9 @@ class Captioner(Task):
     ) -> tuple[Array, dict[str, Array]]:  # fmt: skip
         """Mean cross-entropy per token; logs it without smoothing, and the share guessed right."""
         del frozen, step
-        text = _text_of(clip)
+        video, text = _fields_of(clip)
         video_key, text_key = jax.random.split(rng)
-        video = vary(clip.video, video_key, self.options)
+        video = vary(video, video_key, self.options)
         logits = self.bundle.apply(params[player], video, self._inputs(text_key, text))
         log_p = jax.nn.log_softmax(logits)  # (b, l, v)
         right = jnp.take_along_axis(log_p, text.ids[..., None], axis=-1)[..., 0]
@@ -141,10 +141,10 @@ class Captioner(Task):
     def sample(self, params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip) -> Clip:
         """The clips of the batch with reports written from their video."""
         del frozen, rng
-        cfg, length = self.bundle.cfg, _text_of(clip).ids.shape[1]
+        cfg, (video, text) = self.bundle.cfg, _fields_of(clip)
         ids, _ = self.bundle.apply(
-            params["model"], clip.video, method="search", beams=self.writing.num_beams,
-            length=length, length_penalty=self.writing.length_penalty,
+            params["model"], video, method="search", beams=self.writing.num_beams,
+            length=text.ids.shape[1], length_penalty=self.writing.length_penalty,
         )  # fmt: skip
         best = ids[:, 0]
         return dataclasses.replace(clip, text=Text(ids=best, mask=best != cfg.pad_id))
@@ -205,10 +205,10 @@ def create(config: Mapping[str, Any]) -> Captioner:
     )
 
 
-def _text_of(clip: Clip) -> Text:
+def _fields_of(clip: Clip) -> tuple[Array, Text]:
     if clip.text is None or clip.video is None:
         raise ValueError("A clip to learn reports from needs video and text.")
-    return clip.text
+    return jnp.asarray(clip.video), clip.text
 
 
 def _mean(values: Array, real: Array) -> Array:
