@@ -21,10 +21,10 @@ SHARE = 0.5  # of the features, tried in each round
 FOLDS = 4
 SIGNS: dict[str, tuple[str, ...]] = {
     "leak": ("rise.", "blob.", "level.late", "late_dots", "disc.", "late_time"),
-    "pooling": ("rise.", "blob.", "level.", "centre.", "petal.", "late_time"),
+    "pooling": ("rise.", "rings.", "blob.", "level.", "centre.", "petal.", "late_time"),
     "stain": (
-        "rise.", "blob.", "level.", "disc.", "burn.", "late_dots", "grain.", "mottle.", "pit.",
-        "late_time",
+        "rise.", "rings.", "blob.", "level.", "disc.", "burn.", "late_dots", "grain.", "mottle.",
+        "pit.", "late_time",
     ),
     "window": (
         "level.early", "level.mid", "grain.", "fade.", "centre.", "mottle.", "blob.", "dots.",
@@ -34,10 +34,12 @@ SIGNS: dict[str, tuple[str, ...]] = {
     "nonperfusion": ("dark.", "level.", "pit.", "burn."),
     "delay": ("delay.",),
     "macular_oedema": (
-        "rise.", "level.", "petal.", "blob.", "grain.late", "centre.", "mottle.", "late_time",
+        "rise.", "rings.", "level.", "petal.", "blob.", "grain.late", "centre.", "mottle.",
+        "late_time",
     ),
     "cystoid": (
-        "rise.", "level.", "petal.", "blob.", "grain.late", "centre.", "mottle.late", "late_time",
+        "rise.", "rings.", "level.", "petal.", "blob.", "grain.late", "centre.", "mottle.late",
+        "late_time",
     ),
     "microaneurysms": ("dots.", "late_dots", "early_dots", "grain.", "late_time"),
 }  # fmt: skip

@@ -6,6 +6,7 @@ for whether it is there. Logarithms turn the unknown gain into an offset.
 Source of the signs: `docs/phantom.md`, section "Reading back".
 """
 
+import itertools
 from collections.abc import Callable
 
 import cv2
@@ -96,14 +97,20 @@ def _burns(view: View) -> Features:
         ring = _even((radius >= low) & (radius < high))
         halo = cv2.filter2D(rise, -1, ring)
         step = cv2.filter2D(fine, -1, ring) - core
-        for zone in ("far", "ring", "near"):
+        signs = {}
+        for zone in ("far", "ring", "near", *QUADRANTS):
             spots = at & view.regions[zone]
-            key = f"burn.r{low:g}.{zone}"
             best = np.sort(halo[spots])[::-1][:40]
-            found[f"{key}.count"] = float(spots.sum())
-            found[f"{key}.halo"] = float(best.mean()) if best.size else 0.0
-            found[f"{key}.ringed"] = float(((halo > 0.08) & (step > 0.3))[spots].sum())
-            found[f"{key}.deep"] = float((step > 0.6)[spots].sum())
+            signs[zone] = {
+                "count": float(spots.sum()),
+                "halo": float(best.mean()) if best.size else 0.0,
+                "ringed": float(((halo > 0.08) & (step > 0.3))[spots].sum()),
+                "deep": float((step > 0.6)[spots].sum()),
+            }
+        for sign in ("count", "halo", "ringed", "deep"):
+            for zone in ("far", "ring", "near"):
+                found[f"burn.r{low:g}.{zone}.{sign}"] = signs[zone][sign]
+            found[f"burn.r{low:g}.quad1.{sign}"] = max(signs[q][sign] for q in QUADRANTS)
     return found
 
 
@@ -170,6 +177,46 @@ def blob(view: View) -> Features:
 
 
 SHAPE = ("edge", "filled", "uneven", "round", "middle", "above")
+
+
+def rings(view: View) -> Features:
+    """Rise and grain of rings round the fovea: a haze is even, a membrane stippled or aside."""
+    field = views.field_mask(SIZE, 0.03)
+    edges = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5)
+    zones = [
+        field & (view.from_fovea >= low) & (view.from_fovea < high)
+        for low, high in itertools.pairwise(edges)
+    ]
+    outer = view.regions["outer"]
+    found: Features = {}
+    for last in ("t50", "t100", "t200", "late"):
+        rise = np.log(view.opened[last] + TINY) - np.log(view.opened["t12"] + TINY)
+        base = np.median(rise[outer])
+        profile = [float(np.median(rise[zone]) - base) for zone in zones]
+        spread = [float(np.subtract(*np.quantile(rise[zone], (0.9, 0.1)))) for zone in zones]
+        for i, (middle, wide) in enumerate(zip(profile, spread, strict=True)):
+            found[f"rings.{last}.{i}.p50"] = middle
+            found[f"rings.{last}.{i}.spread"] = wide
+        found[f"rings.{last}.fall"] = profile[1] - profile[5]
+        found[f"rings.{last}.hollow"] = profile[2] - profile[0]
+    return found | _stipple(view, zones)
+
+
+def _stipple(view: View, zones: list[np.ndarray]) -> Features:
+    """Fine structure of what has risen, against the rise itself."""
+    found: Features = {}
+    for name in ("t50", "t100", "late"):
+        rise = view.images[name] - view.images["t12"]
+        soft = blur(rise, 3.0)
+        fine = blur(rise, 1.0) - soft
+        for i in (0, 2, 4):
+            zone = zones[i] | zones[i + 1]
+            spread = float(np.subtract(*np.quantile(fine[zone], (0.9, 0.1))))
+            level = float(np.median(soft[zone]))
+            found[f"rings.{name}.fine.{i}"] = spread
+            found[f"rings.{name}.stipple.{i}"] = spread / max(level, 0.15)
+            found[f"rings.{name}.level.{i}"] = level
+    return found
 
 
 def petals(view: View) -> Features:
@@ -266,6 +313,24 @@ def disc(view: View) -> Features:
     found["disc.rise.step"] = float(-np.diff(rise[1:7]).min())
     found["disc.rise.outside"] = float(rise[5:8].mean())
     found["disc.rise.inside"] = float(rise[:3].mean())
+    return found | _disc_edge(view, field)
+
+
+def _disc_edge(view: View, field: np.ndarray) -> Features:
+    """How much of the late rise ends at the border of the disc."""
+    found: Features = {}
+    starts = np.arange(0, 1.2, 0.08)
+    zones = [field & (view.from_disc >= a) & (view.from_disc < a + 0.08) for a in starts]
+    for name in ("t100", "late"):
+        gain = blur(view.images[name], 1.0) - blur(view.images["t12"], 1.0)
+        profile = np.array([float(np.median(gain[zone])) for zone in zones])
+        inside, outside = profile[:5].mean(), profile[7:10].mean()
+        drops = profile[3:9] - profile[5:11]
+        key = f"disc.edge.{name}"
+        found[f"{key}.inside"] = float(inside - profile[12:].mean())
+        found[f"{key}.outside"] = float(outside - profile[12:].mean())
+        found[f"{key}.drop"] = float(drops.max())
+        found[f"{key}.share"] = float(drops.max() / max(inside - profile[12:].mean(), 0.1))
     return found
 
 
@@ -319,7 +384,7 @@ def half_rise(curves: np.ndarray, times_s: np.ndarray) -> np.ndarray:
 
 
 SIGNS: tuple[Callable[[View], Features], ...] = (
-    rises, levels, pits, dots, blob, petals, windows, disc, delays,
+    rises, levels, pits, dots, blob, rings, petals, windows, disc, delays,
 )  # fmt: skip
 
 

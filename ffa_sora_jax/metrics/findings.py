@@ -1,0 +1,132 @@
+"""Does a clip show what its prompt names? Findings of the report against those read from pixels.
+
+The report is read by rules over words (`metrics.wording`), the clip by the phantom's oracle
+(`phantom.oracle`); both speak of the same classes. A class that the report names and the clip shows
+is a hit; one that it names alone is missed, one that the clip alone shows is made up. The oracle
+errs too: the same comparison on clean phantoms is the ceiling, and it is given beside the value.
+The oracle was tuned on phantoms: on other pictures it is a yardstick for change, not for truth.
+"""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.metrics.base import OfTexts
+from ffa_sora_jax.metrics.wording import Named, named
+from ffa_sora_jax.phantom import oracle, oracle_rules
+from ffa_sora_jax.phantom.generator import FULL_S
+from ffa_sora_jax.phantom.oracle import Reading
+from ffa_sora_jax.phantom.oracle_rules import CLASSES
+
+UNKNOWN = -1.0  # eye that the report does not name
+
+
+def nominal_times(num_frames: int) -> np.ndarray:
+    """(t,) seconds of a clip that brings no times: the usual ones of 21 frames, thinned or filled.
+
+    They are the times of the phantom's schedule "full", which the shipped model was trained on.
+    """
+    usual = np.asarray(FULL_S)
+    return np.interp(np.linspace(0, len(usual) - 1, num_frames), np.arange(len(usual)), usual)
+
+
+def gray_clips(clip: Clip) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Each clip of a batch as (t, h, w) uint8, the mean of its channels, with its (t,) seconds.
+
+    Times are the nominal ones where the batch brings none.
+
+    Raises:
+      ValueError: the batch has no video.
+    """
+    if clip.video is None:
+        raise ValueError("Expected clips with video, got a batch without.")
+    gray = (np.asarray(clip.video, np.float32).mean(axis=-1) + 1) * 127.5
+    videos = np.clip(gray, 0, 255).round().astype(np.uint8)
+    usual = np.tile(nominal_times(videos.shape[1]), (len(videos), 1))
+    times = usual if clip.times_s is None else np.asarray(clip.times_s, np.float64)
+    return list(zip(videos, times, strict=True))
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingsRead(OfTexts):
+    """F1 of named and read findings over all clips and classes."""
+
+    name: ClassVar[str] = "findings_f1"
+    higher_is_better: ClassVar[bool] = True
+    value_range: ClassVar[tuple[float, float]] = (0.0, 1.0)
+    against: ClassVar[str] = "clip"
+    host: ClassVar[bool] = True
+
+    def measure(self, texts: Sequence[str], against: Any, params: Any = None) -> np.ndarray:
+        """Rows (b, 2 k + 2) of k classes: named 0/1 each, read 0/1 each, eye named, eye read.
+
+        Eyes are 1 (right), 0 (left) or -1 (not named).
+
+        Raises:
+          ValueError: no clip, another number of clips than texts, or frames that are not square.
+        """
+        if not isinstance(against, Clip):
+            raise ValueError(f"{self.name} compares prompts with clips; none were given.")
+        clips = gray_clips(against)
+        if len(clips) != len(texts):
+            raise ValueError(f"{len(texts)} prompts for {len(clips)} clips; expected one each.")
+        return np.stack(
+            [
+                row(named(text), oracle.read_findings(video, times))
+                for text, (video, times) in zip(texts, clips, strict=True)
+            ]
+        )
+
+    def value(self, rows: np.ndarray) -> dict[str, float]:
+        """F1, precision and recall over all classes and by class, the eye, and the ceiling.
+
+        Classes that are neither named nor read have no value. "laterality" is the share of clips
+        that show the named eye.
+        """
+        k = len(CLASSES)
+        rows = np.asarray(rows, np.float64)
+        said, seen = rows[:, :k] > 0.5, rows[:, k : 2 * k] > 0.5
+        values = dict(zip((self.name, "precision", "recall"), _scores(said, seen), strict=True))
+        for j, name in enumerate(CLASSES):
+            if said[:, j].any() or seen[:, j].any():
+                scores = _scores(said[:, j], seen[:, j])
+                for key, score in zip(("f1", "precision", "recall"), scores, strict=True):
+                    values[f"{key}.{name}"] = score
+        eyes = rows[rows[:, 2 * k] != UNKNOWN][:, 2 * k :]
+        if len(eyes):
+            values["laterality"] = float((eyes[:, 0] == eyes[:, 1]).mean())
+        return values | {"ceiling": ceiling()}
+
+
+def row(said: Named, read: Reading) -> np.ndarray:
+    """(2 k + 2,) float32: what a report names beside what its clip shows."""
+    eye = UNKNOWN if said.eye is None else float(said.eye == "right")
+    return np.array(
+        [
+            *(float(name in said.classes) for name in CLASSES),
+            *(float(read.findings[name]) for name in CLASSES),
+            eye,
+            float(read.eye == "right"),
+        ],
+        np.float32,
+    )
+
+
+def ceiling() -> float:
+    """F1 of the oracle on clean phantoms at 256 px: what a perfect model would be given."""
+    return float(oracle_rules.load_rules()["about"]["f1_unseen"])
+
+
+def load(folder: Any = None) -> tuple[FindingsRead, None]:
+    """The metric for the registry; it needs no weights."""
+    return FindingsRead(), None
+
+
+def _scores(said: np.ndarray, seen: np.ndarray) -> tuple[float, float, float]:
+    """F1, precision and recall; 0 where nothing is hit."""
+    hits = float((said & seen).sum())
+    f1 = 2 * hits / max(float(said.sum() + seen.sum()), 1.0)
+    return f1, hits / max(float(seen.sum()), 1.0), hits / max(float(said.sum()), 1.0)

@@ -1,0 +1,118 @@
+"""Named and read findings: constructed rows, and a few phantoms end to end."""
+
+import numpy as np
+import pytest
+
+from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.metrics.findings import FindingsRead, gray_clips, nominal_times, row
+from ffa_sora_jax.metrics.wording import named
+from ffa_sora_jax.phantom import generate, oracle
+from ffa_sora_jax.phantom.generator import FULL_S
+from ffa_sora_jax.phantom.oracle_rules import CLASSES
+
+METRIC = FindingsRead()
+DISEASES = ("brvo", "npdr_severe", "csc", "normal", "crvo", "cmo")
+
+
+@pytest.fixture(scope="module")
+def batch():
+    exams = [generate(741, i, 128, "full", disease=d) for i, d in enumerate(DISEASES)]
+    video = np.stack([e.video for e in exams])[..., None].astype(np.float32) / 127.5 - 1
+    return [e.report for e in exams], Clip(video=video)
+
+
+def rows_of(*pairs):
+    """Rows from (classes named, classes read, eye named, eye read)."""
+    return np.array(
+        [
+            [*(float(c in said) for c in CLASSES), *(float(c in seen) for c in CLASSES), *eyes]
+            for said, seen, *eyes in pairs
+        ],
+        np.float32,
+    )
+
+
+def test_value_counts_hits_misses_and_inventions():
+    rows = rows_of(
+        ({"leak", "delay"}, {"leak"}, 1, 1),
+        ({"leak"}, {"leak", "window"}, 0, 1),
+        (set(), {"window"}, -1, 0),
+    )
+    value = METRIC.value(rows)
+    assert value["precision"] == pytest.approx(2 / 4)
+    assert value["recall"] == pytest.approx(2 / 3)
+    assert value["findings_f1"] == pytest.approx(4 / 7)
+    assert value["f1.leak"] == 1 and value["f1.delay"] == 0 and value["f1.window"] == 0
+    assert "f1.pooling" not in value
+    assert value["laterality"] == 0.5
+    assert 0.9 < value["ceiling"] <= 1
+
+
+def test_phantoms_score_near_the_ceiling_and_strangers_far_below(batch):
+    reports, clips = batch
+    own = METRIC.value(METRIC.measure(reports, clips))
+    others = METRIC.value(METRIC.measure(reports[1:] + reports[:1], clips))
+    assert own["findings_f1"] > 0.8 and own["laterality"] == 1
+    assert others["findings_f1"] < own["findings_f1"] - 0.2
+
+
+def test_noise_shows_less_of_the_report(batch):
+    reports, clips = batch
+    rng = np.random.default_rng(0)
+    noise = Clip(video=rng.uniform(-1, 1, clips.video.shape).astype(np.float32))
+    assert METRIC.value(METRIC.measure(reports, noise))["findings_f1"] < 0.7
+
+
+def test_states_merge_to_the_whole(batch):
+    reports, clips = batch
+    texts = dict(zip("abcdef", reports, strict=True))
+    whole = METRIC.update(METRIC.init(), texts, clips)
+    half = METRIC.init()
+    for part in (slice(0, 2), slice(2, 6)):
+        some = dict(list(texts.items())[part])
+        half = METRIC.merge(METRIC.update(METRIC.init(), some, Clip(clips.video[part])), half)
+    assert METRIC.compute(whole) == METRIC.compute(half)
+    assert METRIC.compute(METRIC.merge(METRIC.init(), whole)) == METRIC.compute(whole)
+
+
+def test_row_says_who_named_what():
+    exam = generate(742, 0, 128, "full", disease="brvo", eye="left")
+    reading = oracle.read_findings(exam.video, exam.times_s)
+    made = row(named("No leakage is seen. Microaneurysms."), reading)
+    k = len(CLASSES)
+    assert made[CLASSES.index("microaneurysms")] == 1 and made[CLASSES.index("leak")] == 0
+    assert made[2 * k] == -1 and made[2 * k + 1] == float(reading.eye == "right")
+    assert list(made[k : 2 * k]) == [float(reading.findings[c]) for c in CLASSES]
+
+
+def test_nominal_times_keep_their_ends():
+    np.testing.assert_allclose(nominal_times(21), FULL_S)
+    assert nominal_times(9)[[0, -1]].tolist() == [FULL_S[0], FULL_S[-1]]
+    assert (np.diff(nominal_times(33)) > 0).all()
+
+
+def test_times_of_the_clip_are_used(batch):
+    reports, clips = batch
+    one = Clip(video=clips.video[:1])
+    usual = METRIC.measure(reports[:1], one)
+    same = METRIC.measure(reports[:1], one.replace(times_s=nominal_times(21)[None]))
+    late = METRIC.measure(reports[:1], one.replace(times_s=nominal_times(21)[None] + 400))
+    np.testing.assert_array_equal(usual, same)
+    assert (late != usual).any()
+
+
+def test_gray_is_the_mean_of_the_channels():
+    video = np.array([-1.0, 0.0, 1.0], np.float32).reshape(1, 1, 1, 1, 3)
+    (gray, times), *rest = gray_clips(Clip(video=video))
+    assert gray.item() == 128 and times.shape == (1,) and not rest
+    assert gray_clips(Clip(video=np.full((1, 1, 2, 2, 1), 3.0)))[0][0].max() == 255
+    with pytest.raises(ValueError, match="without"):
+        gray_clips(Clip(video=None))
+
+
+def test_what_is_missing_is_said(batch):
+    reports, clips = batch
+    with pytest.raises(ValueError, match="none were given"):
+        METRIC.measure(reports, None)
+    with pytest.raises(ValueError, match="2 prompts for 6 clips"):
+        METRIC.measure(reports[:2], clips)
