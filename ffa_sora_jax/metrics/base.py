@@ -24,7 +24,7 @@ from typing import Any, ClassVar, Protocol
 import jax
 import numpy as np
 
-from ffa_sora_jax.common.types import Array, Clip
+from ffa_sora_jax.common.types import AnyArray, Clip
 
 
 class Metric(Protocol):
@@ -164,7 +164,7 @@ class PerClip(_Named):
     """
 
     @abc.abstractmethod
-    def measure(self, sample: Clip, reference: Clip | None, params: Any) -> Array:
+    def measure(self, sample: Clip, reference: Clip | None, params: Any) -> AnyArray:
         """Rows (b, ...) float32 of clips in [-1, 1]; pure, jit-compatible, b in order."""
 
     @abc.abstractmethod
@@ -204,7 +204,7 @@ class OfSets(_Named):
     paired: ClassVar[bool] = False
 
     @abc.abstractmethod
-    def features(self, clip: Clip, params: Any) -> Array:
+    def features(self, clip: Clip, params: Any) -> AnyArray:
         """Rows (b, ...) float32 of clips in [-1, 1]; pure, jit-compatible."""
 
     @abc.abstractmethod
