@@ -13,6 +13,7 @@ from ffa_sora_jax.metrics import bertscore
 from ffa_sora_jax.metrics.bertscore import BERTScore, Idf
 from ffa_sora_jax.models.bert import Bert, BertConfig
 from ffa_sora_jax.models.bundle import Bundle
+from tests.pipelines.tiny import random_params
 from tests.tolerances import TOL
 
 GOLDEN = dict(np.load(Path(__file__).parents[1] / "golden" / "metrics" / "bertscore.npz"))
@@ -169,12 +170,18 @@ def test_long_texts_are_cut_at_the_longest_that_the_model_reads(encoder):
 def test_byte_level_roberta_reads_a_blank_before_every_text(tmp_path):
     """As the original code does, so that the first word is no other word than in mid-sentence."""
     pieces = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", "\u0120", *"adey"]
-    (tmp_path / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate(pieces)}))
-    (tmp_path / "merges.txt").write_text("#version: 0.2\n")
-    cfg = BertConfig.tiny(vocab_size=len(pieces), position_offset=2, layer_norm_eps=1e-5)
-    params = Bundle.create(Bert, cfg).init(jax.random.key(0))
-    save_pretrained(create("RobertaModel", cfg, params), tmp_path)
-    encoder = bertscore.open_encoder(tmp_path, layer=1)
+    folder = tmp_path / "roberta-large"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps({p: i for i, p in enumerate(pieces)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    cfg = BertConfig.tiny(
+        vocab_size=len(pieces), position_offset=2, layer_norm_eps=1e-5, num_hidden_layers=18
+    )
+    params = random_params(Bundle.create(Bert, cfg).abstract, 0)
+    save_pretrained(create("RobertaModel", cfg, params), folder)
+    metric, encoder = bertscore.load_english_clean(tmp_path)
+    assert metric.clean and metric.baseline == bertscore.BASELINES["roberta-large", "en"]
+    assert encoder.model.cfg.num_hidden_layers == 17
     assert encoder.tokens(" dye ") == (0, 5, 7, 9, 8, 2)  # <s> blank d y e </s>
     assert list(encoder.weigh(encoder.tokens("dye"))) == [0, 1, 1, 1, 1, 0]
     longest = encoder.tokens("dye " * 50)

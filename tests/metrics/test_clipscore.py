@@ -74,7 +74,7 @@ def test_clips_are_scored_frame_by_frame(network):
     metric = CLIPScore()
     rows = metric.measure(list(TEXTS.values()), Clip(video=VIDEO), network)
     pixels = clip_frames.standardized(clip_frames.frames_uint8(VIDEO[1]), 16)
-    apply = network.model.bundle.apply
+    apply = jax.jit(network.model.bundle.apply, static_argnames="method")
     frames = apply(network.model.params, pixels, method="encode_images")
     ids = np.array([network.tokenizer(TEXTS["b"])["input_ids"]])
     text = apply(network.model.params, ids, method="encode_texts")[0]
@@ -102,7 +102,8 @@ def test_texts_that_are_too_long_are_cut_and_counted(network):
     assert len(ids) == 18
     embedding, is_cut = network.text(long)
     short = np.array([[*ids[:15], ids[-1]]])
-    expected = network.model.bundle.apply(network.model.params, short, method="encode_texts")[0]
+    apply = jax.jit(network.model.bundle.apply, static_argnames="method")
+    expected = apply(network.model.params, short, method="encode_texts")[0]
     assert is_cut and not network.text("leak")[1]
     np.testing.assert_allclose(embedding, expected, atol=TOL["model"])
     clip = Clip(video=VIDEO[:2])

@@ -3,6 +3,7 @@ import shutil
 from importlib import resources
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -69,7 +70,7 @@ def test_the_whole_path_by_hand(network):
     square[:] = (122, 116, 104)
     square[1:13] = frame
     pixels = clip_frames.standardized([square], 16)
-    logits = network.model.bundle.apply(
+    logits = jax.jit(network.model.bundle.apply)(
         network.model.params, pixels, np.array(before), np.array([after]),
         np.ones((1, len(after)), bool), np.array([[0, *answer[:-1]]]),
     )  # fmt: skip
@@ -113,6 +114,9 @@ def test_no_value_depends_on_the_batch(network):
 
 def test_half_precision_stays_close(folder, network):
     half = vqascore.open_network(folder)
+    metric, published = vqascore.load_concat(folder.parent)
+    assert (metric.mode, metric.places) == ("concat", "step")
+    assert published.model.cfg == half.model.cfg
     assert half.model.cfg.t5.dtype == half.model.cfg.vision.dtype == "bfloat16"
     assert half.model.params["t5"]["head"]["kernel"].dtype == "bfloat16"
     images = VQAScore(num_frames=2).images(VIDEO[0])

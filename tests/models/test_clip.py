@@ -4,6 +4,7 @@ import pytest
 
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.clip import CLIP, CLIPConfig, VisionConfig, VisionTower
+from tests.pipelines.tiny import random_params
 from tests.tolerances import TOL
 
 RNG = np.random.default_rng(0)
@@ -14,7 +15,7 @@ PIXELS = RNG.normal(size=(2, 16, 16, 3)).astype(np.float32)
 def tiny():
     bundle = Bundle.create(CLIP, CLIPConfig.tiny())
     call = jax.jit(bundle.apply, static_argnames="method")
-    return call, jax.jit(bundle.init)(jax.random.key(0))
+    return call, random_params(bundle.abstract, 0)
 
 
 def test_what_follows_the_end_of_a_text_does_not_matter(tiny):
@@ -27,13 +28,12 @@ def test_what_follows_the_end_of_a_text_does_not_matter(tiny):
 
 def test_layers_are_counted_from_both_ends():
     tower = Bundle.create(VisionTower, CLIPConfig.tiny().vision)
-    params = tower.init(jax.random.key(1))
-    states = [tower.apply(params, PIXELS, layer=layer) for layer in range(4)]
-    for layer in range(4):
-        last = tower.apply(params, PIXELS, layer=layer - 4)
-        np.testing.assert_array_equal(states[layer], last)
-    np.testing.assert_array_equal(states[3], tower.apply(params, PIXELS))
-    assert states[0].shape == (2, 17, 32)
+    apply, params = jax.jit(tower.apply, static_argnames="layer"), random_params(tower.abstract, 1)
+    first, second, last = (apply(params, PIXELS, layer=layer) for layer in (0, 2, None))
+    assert first.shape == second.shape == (2, 17, 32)
+    np.testing.assert_array_equal(second, apply(params, PIXELS, layer=-2))
+    np.testing.assert_array_equal(last, apply(params, PIXELS, layer=-1))
+    assert np.abs(second - last).max() > TOL["model"] < np.abs(first - second).max()
 
 
 def test_cosines_are_scaled(tiny):
@@ -66,6 +66,6 @@ def test_bfloat16_products_stay_close():
     cfg = dict(CLIPConfig.tiny().vision.__dict__)
     full = Bundle.create(VisionTower, VisionConfig(**cfg))
     half = Bundle.create(VisionTower, VisionConfig(**{**cfg, "dtype": "bfloat16"}))
-    params = full.init(jax.random.key(1))
+    params = random_params(full.abstract, 1)
     error = np.abs(half.apply(params, PIXELS) - full.apply(params, PIXELS)).max()
     assert TOL["model"] < error < 0.1  # differs, so the option does something

@@ -5,6 +5,7 @@ import pytest
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.t5 import relative_buckets
 from ffa_sora_jax.models.t5_decoder import T5, T5DecoderConfig
+from tests.pipelines.tiny import random_params
 from tests.tolerances import TOL
 
 RNG = np.random.default_rng(0)
@@ -14,7 +15,7 @@ IDS, AFTER = RNG.integers(1, 96, (2, 9)), RNG.integers(1, 96, (2, 6))
 @pytest.fixture(scope="module")
 def tiny():
     bundle = Bundle.create(T5, T5DecoderConfig.tiny())
-    return jax.jit(bundle.apply), jax.jit(bundle.init)(jax.random.key(0))
+    return jax.jit(bundle.apply), random_params(bundle.abstract, 0)
 
 
 def test_no_token_sees_a_later_one_and_all_see_the_encoder(tiny):
@@ -48,7 +49,7 @@ def test_a_tied_head_scores_the_embeddings_themselves():
     plain = T5DecoderConfig.tiny(tied_head=True)
     scaled = T5DecoderConfig.tiny(tied_head=True, scale_decoder_outputs=True)
     first, second = (Bundle.create(T5, cfg) for cfg in (plain, scaled))
-    params = jax.jit(first.init)(jax.random.key(1))
+    params = random_params(first.abstract, 1)
     assert "head" not in params
     a, b = (jax.jit(x.apply)(params, IDS, None, AFTER) for x in (first, second))
     np.testing.assert_allclose(a / 32**0.5, b, atol=TOL["model"])
