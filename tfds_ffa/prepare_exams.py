@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     """
     build = Build(args)
     if writing.is_ready(build.target, build.metadata, args.overwrite):
+        sys.stderr.write(build.about_inputs())  # may hold new ones that cannot be used
         build.check_report()
         build.tidy()  # where the last run was killed before it could
         sys.stdout.write(f"{build.target} is complete already.\n")
@@ -223,6 +224,11 @@ class Build:
         if not (self.args.strict and path.exists()):
             return
         report = json.loads(path.read_text(encoding="utf-8"))
+        if (report["settings"], report["inputs"]) != (self.metadata, self.inputs.count):
+            raise ValueError(
+                f"--strict: {path} is of other inputs: of a build that was refused, or of fewer "
+                "rows and files. Make dataset and report again with --overwrite."
+            )
         left = report["inputs"] - report["counts"][ledger.KEPT]
         noticed = sum(bool(exam.get("remarks")) for exam in report["exams"])
         if left or noticed or report["problems"]:

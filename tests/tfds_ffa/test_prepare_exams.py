@@ -247,6 +247,24 @@ def test_strict_stops_before_writing_and_says_what_it_found(folder, capsys):
     assert "3 inputs were left out" in capsys.readouterr().err
 
 
+def test_new_rows_that_cannot_be_used_are_told_of_a_finished_dataset_too(done, tmp_path, capsys):
+    shutil.copytree(done, tmp_path, dirs_exist_ok=True)
+    table = tmp_path / "hospital/reports.csv"
+    before = table.read_bytes()
+    table.write_bytes(before + b"A09,P9,right,No such exam.,,\n")
+    assert exams.build(tmp_path, "--keep-staging") == 0
+    said = capsys.readouterr()
+    assert "complete already" in said.out and "line 6: row_without_exam" in said.err
+    assert exams.build(tmp_path, "--strict", "--keep-staging") == 2
+    assert "is of other inputs" in capsys.readouterr().err
+    assert exams.build(tmp_path, "--overwrite", "--strict", "--keep-staging") == 2
+    table.write_bytes(before)
+    assert exams.hashes(tmp_path) == exams.hashes(done)  # the old dataset is still there
+    assert exams.build(tmp_path, "--strict", "--keep-staging") == 2
+    assert "is of other inputs" in capsys.readouterr().err
+    assert exams.build(tmp_path, "--strict", "--overwrite") == 0
+
+
 def test_strict_passes_a_clean_archive(folder, capsys):
     assert exams.build(folder, "--strict") == 0
     assert exams.build(folder, "--strict") == 0
