@@ -81,7 +81,7 @@ def _container(file: BinaryIO, name: str) -> Any:
     import av
 
     # Tags may be in any encoding, and nobody reads them here. PyAV 19 takes them as they are.
-    lenient = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
+    lenient: Any = {"metadata_errors": "ignore"} if int(av.__version__.split(".")[0]) < 19 else {}
     # The demuxer is fixed by content: others, such as playlists, would open further files.
     return av.open(file, "r", format=_DEMUXERS[name], **lenient)
 
