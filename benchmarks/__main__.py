@@ -5,6 +5,8 @@
     python -m benchmarks models --rounds 2       the networks beside PyTorch
     python -m benchmarks exams                   from a hospital's files to clips
     python -m benchmarks loader                  clips per second, as the trainer reads them
+    python -m benchmarks evaluate                metrics over a test set: time, memory, resuming
+    python -m benchmarks audit                   planted copies and other visits, found or not
 
 `python -m benchmarks NAME --help` lists the options of one.
 """
@@ -12,7 +14,7 @@
 import importlib
 import sys
 
-BENCHMARKS = ("models", "exams", "loader")
+BENCHMARKS = ("models", "exams", "loader", "evaluate", "audit")
 _MODULES = {"models": "benchmarks.run"}
 
 

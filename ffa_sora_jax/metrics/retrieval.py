@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 
 from ffa_sora_jax.common.names import unknown_name
-from ffa_sora_jax.common.types import Array, Clip
+from ffa_sora_jax.common.types import AnyArray, Clip
 from ffa_sora_jax.metrics.base import OfSets, Sets
 from ffa_sora_jax.video import vessel_map
 
@@ -227,9 +227,9 @@ class RecallAtK(OfSets):
     host: ClassVar[bool] = True
 
     ks: tuple[int, ...] = KS
-    extractor: Callable[[Clip, Any], Array] | None = None
+    extractor: Callable[[Clip, Any], AnyArray] | None = None
 
-    def features(self, clip: Clip, params: Any) -> Array:
+    def features(self, clip: Clip, params: Any) -> AnyArray:
         """(b, d) float32."""
         if self.extractor is not None:
             return self.extractor(clip, params)
@@ -251,25 +251,30 @@ class RecallAtK(OfSets):
 
     def value(self, sample: np.ndarray, reference: np.ndarray) -> dict[str, float]:
         """Recall and chance by K; row i of the samples belongs to row i of the references."""
-        ks = [k for k in self.ks if k <= len(reference)]
+        ks = self._ks(len(reference))
         if not ks:
             return {self.name: float("nan")}
         recall = recall_at_k(sample, reference, ks)
         chance = chance_at_k(len(reference), np.ones(len(sample), int), ks)
-        values = {self.name: float(np.mean(list(recall.values())))}
+        values = {
+            self.name: float(np.mean(list(recall.values()))),
+            "recall_by_chance": float(np.mean([chance[k].value for k in ks])),
+        }
         for k in ks:
             values |= {f"recall_at_{k}": recall[k], f"chance_at_{k}": chance[k].value}
         return values
 
     def per_sample(self, sample: np.ndarray, reference: np.ndarray) -> np.ndarray | None:
-        """(n,) mean over K of what each query finds; the gallery stays whole."""
-        ks = [k for k in self.ks if k <= len(reference)]
-        found = found_at_k(sample, reference, ks)
-        return np.mean([found[k] for k in ks], axis=0) if ks else None
+        """(n,) recall of each clip, averaged over K; None if no K fits the gallery."""
+        ks = self._ks(len(reference))
+        return np.mean(list(found_at_k(sample, reference, ks).values()), axis=0) if ks else None
+
+    def _ks(self, count: int) -> list[int]:
+        return [k for k in self.ks if k <= count]
 
 
-def load(folder: Path | None) -> tuple[RecallAtK, None]:
-    """Recall@K on the features that need no weights; for the registry."""
+def load(folder: Path | None = None) -> tuple[RecallAtK, None]:
+    """The metric as the registry opens it; it needs no weights."""
     del folder
     return RecallAtK(), None
 

@@ -1,8 +1,9 @@
 """From scores of clips that cannot be copies to the score from which a clip counts as one.
 
 The score of a clip is its best match among all training clips, a maximum of many comparisons, so
-scores of hold-out clips follow an extreme-value (Gumbel) law. Its place and scale come from median
-and quartiles, which a few hold-out eyes that do lie in the training data cannot move.
+scores of hold-out clips follow about an extreme-value (Gumbel) law, on Fisher's scale artanh(score)
+because scores end at 1. Its place and scale come from the median and the upper decile, which a few
+hold-out eyes that do lie in the training data cannot move.
 """
 
 import dataclasses
@@ -13,8 +14,7 @@ import numpy as np
 from ffa_sora_jax.metrics.retrieval import share_interval
 
 MIN_HOLDOUT = 8  # hold-out clips below which nothing can be calibrated
-_QUARTILES = -np.log(np.log(4 / 3)) + np.log(np.log(4))  # between them, in units of the scale
-_MEDIAN = -np.log(np.log(2))
+_MEDIAN, _DECILE = (-np.log(-np.log(p)) for p in (0.5, 0.9))  # of a Gumbel law
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Threshold:
     Attributes:
       value: the score.
       rate: stated share of clean clips above it.
-      place, scale: of the fitted Gumbel law.
+      place, scale: of the fitted Gumbel law of artanh(score).
       method: "extreme values", or "rank" where the hold-out set is large enough to be counted.
       holdout: hold-out clips it was fitted to.
       above: how many of them lie above it.
@@ -43,18 +43,18 @@ class Threshold:
 
     def chance_of(self, score: float) -> float:
         """The probability that a clean clip scores as high."""
-        return float(-np.expm1(-np.exp(-(score - self.place) / self.scale)))
+        return float(-np.expm1(-np.exp(-(_fisher(score) - self.place) / self.scale)))
 
 
 def calibrate(scores: Sequence[float] | np.ndarray, rate: float) -> Threshold:
     """The threshold above which a share `rate` of clean clips lies.
 
-    The fitted scale is enlarged by 1 / sqrt(n), about its standard error, so that a small hold-out
+    The fitted scale is enlarged by 2 / sqrt(n), about its standard error, so that a small hold-out
     set gives more misses rather than more false alarms. With n large enough (rate (n + 1) >= 1)
     the threshold is not below the rank that keeps the rate whatever the law.
 
     Args:
-      scores: (n,) best match of every hold-out clip among the training clips.
+      scores: (n,) best match, -1..1, of every hold-out clip among the training clips.
       rate: 0..1.
 
     Raises:
@@ -67,11 +67,11 @@ def calibrate(scores: Sequence[float] | np.ndarray, rate: float) -> Threshold:
         raise ValueError(
             f"{len(values)} hold-out clips can be judged; a threshold needs at least {MIN_HOLDOUT}."
         )
-    low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
-    fitted = max((high - low) / _QUARTILES, 1e-4)
-    scale = fitted * (1 + 1 / np.sqrt(len(values)))
+    middle, decile = np.quantile(_fisher(values), (0.5, 0.9))
+    fitted = max((decile - middle) / (_DECILE - _MEDIAN), 1e-4)
+    scale = fitted * (1 + 2 / np.sqrt(len(values)))
     place = middle - _MEDIAN * fitted
-    value, method = place - scale * np.log(-np.log1p(-rate)), "extreme values"
+    value, method = np.tanh(place - scale * np.log(-np.log1p(-rate))), "extreme values"
     rank = int(np.ceil((1 - rate) * (len(values) + 1)))
     if rank <= len(values) and values[rank - 1] > value:
         value, method = float(values[rank - 1]), "rank"
@@ -80,3 +80,7 @@ def calibrate(scores: Sequence[float] | np.ndarray, rate: float) -> Threshold:
     return Threshold(
         float(value), rate, float(place), float(scale), method, len(values), above, *bounds
     )
+
+
+def _fisher(score: np.ndarray | float) -> np.ndarray:
+    return np.arctanh(np.clip(score, -0.999999, 0.999999))

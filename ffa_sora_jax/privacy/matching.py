@@ -18,7 +18,7 @@ from ffa_sora_jax.privacy.traces import MAP_PX, Trace, stack
 TURNS_DEG = (-6.0, -3.0, 0.0, 3.0, 6.0)
 FINE_TURNS_DEG = (-1.5, 0.0, 1.5)
 FINE_ZOOMS = (0.97, 1.0, 1.03)
-COARSE, FINE = (48, 64), (64, 80)  # pixels of the map, and with room for shifts
+COARSE, FINE = (40, 48), (64, 80)  # pixels of the map, and with room for shifts
 REACH = 0.14  # largest shift, share of the width
 CANDIDATES = 6  # pairs looked at closely
 BLUR_PX = 1.2  # of the 128 px maps: vessels that lie a little apart still overlap

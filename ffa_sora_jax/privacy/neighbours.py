@@ -11,11 +11,13 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import gammaln
 
-from ffa_sora_jax.metrics.bootstrap import Interval, bootstrap, clusters_of
+from ffa_sora_jax.metrics.bootstrap import clusters_of
 from ffa_sora_jax.metrics.retrieval import unit
 
 DRAWS = 1000
+RATIO_DRAWS = 200  # label permutations of the distance ratio, which costs more
 _SEED = 0
+_FLOOR = 1e-4  # distances below count as this, so that one copy does not decide the mean
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,17 +25,21 @@ class Ratio:
     """Distance to the nearest training clip over that to the nearest hold-out clip.
 
     Attributes:
-      median: over the generated clips; below 1: nearer to the training data.
-      interval: its 95 % bootstrap interval.
+      value: geometric mean over the generated clips; 1 without memory, below: nearer to training.
+      low, high: bounds of 95 % of label permutations.
       nearer: share of clips whose nearest neighbour is a training clip; 0.5 without memory.
-      nearer_interval: its 95 % bootstrap interval.
+      nearer_low, nearer_high: bounds of 95 % of label permutations.
+      p_value: permutations with a ratio at least as small.
       of_each: (n,) ratio of every generated clip.
     """
 
-    median: float
-    interval: Interval
+    value: float
+    low: float
+    high: float
     nearer: float
-    nearer_interval: Interval
+    nearer_low: float
+    nearer_high: float
+    p_value: float
     of_each: np.ndarray
 
 
@@ -62,25 +68,32 @@ def distances(query: np.ndarray, gallery: np.ndarray) -> np.ndarray:
     return 1 - unit(np.asarray(query, np.float64)) @ unit(np.asarray(gallery, np.float64)).T
 
 
-def distance_ratio(to_train: np.ndarray, to_holdout: np.ndarray) -> Ratio:
+def distance_ratio(
+    to_train: np.ndarray, to_holdout: np.ndarray, groups: tuple[Sequence[str], Sequence[str]]
+) -> Ratio:
     """Compares nearest neighbours in galleries of equal size.
 
     Args:
       to_train: (n, a) distances of generated to training clips.
       to_holdout: (n, b) distances to hold-out clips.
+      groups: patients of the training and of the hold-out clips, permuted as wholes.
     """
-    size = min(to_train.shape[1], to_holdout.shape[1])
-    near = [_usual_least(part, size) for part in (to_train, to_holdout)]
-    of_each = near[0] / np.maximum(near[1], 1e-12)
-    first = _first_is_nearer(to_train, to_holdout, size)
-    groups = [str(i) for i in range(len(of_each))]
+    both = np.concatenate([to_train, to_holdout], axis=1)
+    labels = np.arange(both.shape[1]) < to_train.shape[1]
+    logs, nearer = _log_ratios(both, labels)
+    null = []
+    for permuted in _permuted_labels(labels, [*groups[0], *groups[1]])[:RATIO_DRAWS]:
+        if 0 < permuted.sum() < len(permuted):
+            other_logs, other_nearer = _log_ratios(both, permuted > 0.5)
+            null.append((other_logs.mean(), other_nearer.mean()))
+    means, shares = np.array(null).T
+    low, high = np.quantile(means, (0.025, 0.975))
+    bounds = np.quantile(shares, (0.025, 0.975))
+    p_value = (1 + (means <= logs.mean() + 1e-12).sum()) / (1 + len(means))
     return Ratio(
-        float(np.median(of_each)),
-        bootstrap(lambda at: float(np.median(of_each[at])), groups, seed=_SEED),
-        float(first.mean()),
-        bootstrap(lambda at: float(first[at].mean()), groups, seed=_SEED),
-        of_each,
-    )
+        float(np.exp(logs.mean())), float(np.exp(low)), float(np.exp(high)),
+        float(nearer.mean()), float(bounds[0]), float(bounds[1]), float(p_value), np.exp(logs),
+    )  # fmt: skip
 
 
 def train_share(
@@ -126,13 +139,25 @@ def _permuted_labels(labels: np.ndarray, groups: Sequence[str]) -> np.ndarray:
     return np.stack([rng.permutation(own) for _ in range(DRAWS)]).astype(float) @ member
 
 
-def _usual_least(values: np.ndarray, size: int) -> np.ndarray:
-    """(n,) median, over all subsets of `size` values of each row, of their least."""
+def _log_ratios(both: np.ndarray, is_train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(n,) log ratio of nearest distances, and probability that the nearest is a training clip.
+
+    Both are means over all subsets of the larger gallery that have the size of the smaller one;
+    the logarithm makes the mean 0 where labels say nothing.
+    """
+    train, holdout = both[:, is_train], both[:, ~is_train]
+    size = min(train.shape[1], holdout.shape[1])
+    logs = _mean_log_least(train, size) - _mean_log_least(holdout, size)
+    return logs, _first_is_nearer(train, holdout, size)
+
+
+def _mean_log_least(values: np.ndarray, size: int) -> np.ndarray:
+    """(n,) mean, over all subsets of `size` values of each row, of the logarithm of their least."""
     count = values.shape[1]
     place = np.arange(count - size + 1)  # the i-th smallest is the least of C(m-1-i, s-1) subsets
     weight = np.exp(_log_choose(count - 1 - place, size - 1) - _log_choose(count, size))
-    middle = int(np.searchsorted(np.cumsum(weight), 0.5 - 1e-9))
-    return np.sort(values, axis=1)[:, middle]
+    least = np.sort(values, axis=1)[:, : count - size + 1]
+    return np.log(np.maximum(least, _FLOOR)) @ weight
 
 
 def _first_is_nearer(a: np.ndarray, b: np.ndarray, size: int) -> np.ndarray:

@@ -172,12 +172,14 @@ def _nearness(near: Mapping[str, Any]) -> str:
         head = ["nearest clips", "training clips among them", "chance", "95 % of chance", "p"]
         parts.append(page.table(head, rows))
         if ratio := tests["distance_ratio"]:
-            low, high = ratio["interval"]
+            low, high = ratio["chance_interval"]
+            near_low, near_high = map(_percent, ratio["nearer_chance_interval"])
             parts.append(
-                "<p>Distance to the nearest training clip over that to the nearest hold-out clip: "
-                f"{ratio['median']:.2f} ({low:.2f} to {high:.2f}); below 1 is nearer to the "
-                f"training data. {_percent(ratio['nearer_to_train'])} of the clips are nearer to "
-                "the training data; 50 % by chance.</p>"
+                "<p>Distance to the nearest training clip over that to the nearest hold-out clip, "
+                f"in galleries of equal size: {ratio['value']:.3f}; chance gives {low:.3f} to "
+                f"{high:.3f}, less is nearer to the training data (p {ratio['p_value']:.3f}). "
+                f"{_percent(ratio['nearer_to_train'])} of the clips are nearer to the training "
+                f"data; chance gives {near_low} to {near_high}.</p>"
             )
         for side, paired in tests["by_report"].items():
             parts.append(_by_report(side, paired))

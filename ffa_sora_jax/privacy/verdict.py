@@ -75,15 +75,7 @@ def _overall(evidence: Evidence, options: Options, near: dict[str, Any]) -> tupl
         return FOUND, [text]
     if doubts := _doubts(evidence, judged):
         return INCONCLUSIVE, doubts
-    reasons = []
-    for name, tests in near.items():
-        for share in tests["train_share"]:
-            if share["p_value"] < SIGNIFICANT / len(tests["train_share"]):
-                reasons.append(
-                    f"Among the {share['k']} clips most like each generated clip ({name}), "
-                    f"{100 * share['value']:.0f} % are training clips, where chance gives "
-                    f"{100 * share['chance']:.0f} %: the generated clips lean to the training data."
-                )
+    reasons = [reason for name, tests in near.items() for reason in _leaning(name, tests)]
     if reasons:
         return SUSPECTED, reasons
     bound = share_interval(0, len(judged))[1]
@@ -93,6 +85,26 @@ def _overall(evidence: Evidence, options: Options, near: dict[str, Any]) -> tupl
         "made in this way are copies that this audit would have recognised beyond doubt."
     )
     return CLEAN, [text]
+
+
+def _leaning(name: str, tests: dict[str, Any]) -> list[str]:
+    """Tests in one feature space that training data and generated clips have too much in common."""
+    limit = SIGNIFICANT / (len(tests["train_share"]) + 1)
+    reasons = [
+        f"Among the {share['k']} clips most like each generated clip ({name}), "
+        f"{100 * share['value']:.0f} % are training clips, where chance gives "
+        f"{100 * share['chance']:.0f} %: the generated clips lean to the training data."
+        for share in tests["train_share"]
+        if share["p_value"] < limit
+    ]
+    ratio = tests["distance_ratio"]
+    if ratio and ratio["p_value"] < limit:
+        reasons.append(
+            f"The nearest training clip is {ratio['value']:.2f} times as far as the nearest "
+            f"hold-out clip ({name}); chance gives {ratio['chance_interval'][0]:.2f} to "
+            f"{ratio['chance_interval'][1]:.2f}."
+        )
+    return reasons
 
 
 def _doubts(evidence: Evidence, judged: Sequence[Judged]) -> list[str]:
@@ -192,16 +204,19 @@ def _nearness(
     to_train = neighbours.distances(generated, train)
     to_holdout = neighbours.distances(generated, holdout)
     groups = [[subject.group for subject, _ in side] for side in (evidence.train, evidence.holdout)]
-    shares = neighbours.train_share(to_train, to_holdout, KS, (groups[0], groups[1]))
-    ratio = neighbours.distance_ratio(to_train, to_holdout)
+    both = (groups[0], groups[1])
+    ratio = neighbours.distance_ratio(to_train, to_holdout, both)
     return {
-        "train_share": [dataclasses.asdict(share) for share in shares],
+        "train_share": [
+            dataclasses.asdict(share)
+            for share in neighbours.train_share(to_train, to_holdout, KS, both)
+        ],
         "distance_ratio": {
-            "median": ratio.median,
-            "interval": [ratio.interval.low, ratio.interval.high],
+            "value": ratio.value,
+            "chance_interval": [ratio.low, ratio.high],
             "nearer_to_train": ratio.nearer,
-            "nearer_interval": [ratio.nearer_interval.low, ratio.nearer_interval.high],
-            "chance": 0.5,
+            "nearer_chance_interval": [ratio.nearer_low, ratio.nearer_high],
+            "p_value": ratio.p_value,
         },
         "by_report": {
             side: recall

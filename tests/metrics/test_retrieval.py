@@ -139,6 +139,11 @@ def test_metric_pairs_by_key(clips):
     assert scores["recall_at_1"] == scores["recall_at_k"] == 1.0
     assert scores["chance_at_5"] == pytest.approx(0.5)
     assert "recall_at_50" not in scores
+    assert scores["recall_by_chance"] == pytest.approx(0.3)
+    shares = metric.per_sample(whole.sample.rows, whole.reference.rows[::-1])
+    assert shares.shape == (10,) and shares.mean() == pytest.approx(
+        metric.value(whole.sample.rows, whole.reference.rows[::-1])["recall_at_k"]
+    )
     parts = metric.merge(
         metric.update(metric.init(), batch(clips[0], order[6:]), batch(clips[0], order[:3])),
         metric.update(metric.init(), batch(clips[0], order[:6]), batch(clips[0], order[3:])),

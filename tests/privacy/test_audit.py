@@ -55,7 +55,9 @@ def test_clean_clips_are_at_chance(clean):
         assert share["low"] <= share["value"] <= share["high"]
         assert share["chance"] == pytest.approx(20 / 36, abs=0.01)  # of patients
     ratio = report["nearness"]["grey+vessels"]["distance_ratio"]
-    assert ratio["nearer_interval"][0] < 0.5 < ratio["nearer_interval"][1] + 0.1
+    assert ratio["chance_interval"][0] < ratio["value"] < ratio["chance_interval"][1]
+    low, high = ratio["nearer_chance_interval"]
+    assert low < 0.5 < high and low < ratio["nearer_to_train"] < high
     json.dumps(report)
 
 

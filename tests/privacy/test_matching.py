@@ -81,7 +81,7 @@ def test_traces_survive_storing(eyes, tmp_path):
 def test_threshold_keeps_its_rate():
     """Maxima of many normal draws are nearly Gumbel; a tenth of a per cent is extrapolated."""
     rng = np.random.default_rng(0)
-    null = rng.normal(size=(40000, 60)).max(axis=1)
+    null = 0.1 * rng.normal(size=(40000, 60)).max(axis=1)
     for count in (16, 60, 400):
         rates = [(null > calibrate(rng.choice(null, count), 0.01).value).mean() for _ in range(40)]
         assert np.mean(rates) < 0.012, count
@@ -107,18 +107,32 @@ def test_galleries_of_different_size_are_compared_fairly():
     from itertools import combinations
 
     rng = np.random.default_rng(2)
+    groups = [f"a{i}" for i in range(7)], [f"b{i}" for i in range(4)]
     train, holdout = rng.random((3, 7)), rng.random((3, 4))
     subsets = [list(c) for c in combinations(range(7), 4)]
-    least = np.median([train[:, c].min(axis=1) for c in subsets], axis=0)
+    least = np.mean([np.log(train[:, c].min(axis=1)) for c in subsets], axis=0)
     nearer = np.mean([train[:, c].min(axis=1) < holdout.min(axis=1) for c in subsets])
-    ratio = neighbours.distance_ratio(train, holdout)
-    np.testing.assert_allclose(ratio.of_each, least / holdout.min(axis=1))
+    ratio = neighbours.distance_ratio(train, holdout, groups)
+    np.testing.assert_allclose(ratio.of_each, np.exp(least) / holdout.min(axis=1))
     assert ratio.nearer == pytest.approx(nearer)
-    mirror = neighbours.distance_ratio(holdout, train)
+    mirror = neighbours.distance_ratio(holdout, train, groups[::-1])
     assert mirror.nearer == pytest.approx(1 - nearer)
-    many = neighbours.distance_ratio(rng.random((400, 90)), rng.random((400, 30)))
-    assert many.nearer == pytest.approx(0.5, abs=0.07)
-    assert many.interval.low < 1 < many.interval.high
+    assert mirror.value == pytest.approx(1 / ratio.value)
+
+
+def test_distance_ratio_is_one_without_memory():
+    rng = np.random.default_rng(4)
+    groups = [f"a{i // 2}" for i in range(60)], [f"b{i // 2}" for i in range(20)]
+    values, inside = [], 0
+    for _ in range(12):
+        ratio = neighbours.distance_ratio(rng.random((30, 60)), rng.random((30, 20)), groups)
+        values.append(np.log(ratio.value))
+        inside += ratio.low <= ratio.value <= ratio.high
+    assert np.mean(values) == pytest.approx(0, abs=0.15) and inside >= 9
+    near = rng.random((30, 60)) * np.linspace(0.2, 1, 60)
+    found = neighbours.distance_ratio(near, rng.random((30, 20)) + 0.1, groups)
+    assert found.value < found.low and found.nearer > found.nearer_high
+    assert found.p_value < 0.01
 
 
 def test_train_share_is_exact_without_memory_and_sees_memory():
