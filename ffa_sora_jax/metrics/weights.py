@@ -79,6 +79,12 @@ WEIGHTS: dict[str, Weights] = {
         "download.pytorch.org/models/vgg16-397923af.pth",
         {"vgg16-397923af.pth": "397923af"},
     ),
+    "videomae": Weights(
+        "VideoMAE v2, ViT-g/14, tuned on Something-Something v2",
+        ("vit_g_hybrid_pt_1200e_ssv2_ft.pth", "videomae_g.safetensors"),
+        "MIT; the checkpoint under OpenGVLab's terms",
+        "model zoo of OpenGVLab/VideoMAEv2, behind a request form (4 GB)",
+    ),
     "clip": Weights(
         "CLIP (image and text tower)",
         ("clip-vit-large-patch14", "clip-vit-base-patch32", "clip-vit-base-patch16"),
