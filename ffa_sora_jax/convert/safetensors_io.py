@@ -277,7 +277,9 @@ def _open_torch(path: Path) -> dict[str, np.ndarray]:
     return {key: _from_torch(torch, value) for key, value in _unwrap(state).items()}
 
 
-def _unwrap(state: Any, keys: Sequence[str] = ("state_dict", "gen_model", "model", "module")) -> Any:
+def _unwrap(
+    state: Any, keys: Sequence[str] = ("state_dict", "gen_model", "model", "module")
+) -> Any:
     """The weights inside the wrappings that training scripts put around them."""
     while isinstance(state, Mapping) and (found := [k for k in keys if k in state]):
         state = state[found[0]]
