@@ -202,8 +202,12 @@ def _remarks(exams: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def _named(lines: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """In the order of the table."""
-    named = [{"key": line["key"], "where": line.get("where", "")} for line in lines]
+    """In the order of the table, with advice of their own where they have any."""
+    named = [
+        {name: line[name] for name in ("key", "what_to_do") if name in line}
+        | {"where": line.get("where", "")}
+        for line in lines
+    ]
     return sorted(named, key=lambda exam: (_number(exam["where"]), exam["key"]))
 
 

@@ -12,6 +12,7 @@ from ffa_sora_jax.common.page import (
     figure,
     grid,
     listing,
+    mark,
     nothing,
     pairs,
     section,
@@ -56,7 +57,7 @@ def _head(report: Mapping[str, Any]) -> str:
         f"{_dot(name)}{n} {name} ({100 * n / total:.1f} %)" for name, n in report["counts"].items()
     )
     return (
-        f"<h1>{text(report['dataset'] or 'Dataset')}</h1>\n"
+        f"<h1>{text(report['dataset'] or 'Dataset')}</h1>\n{mark(synthetic=False)}\n"
         f"<p>{report['inputs']} inputs = {words}</p>\n"
         f'<div class="total" role="img" aria-label="shares">{bar}</div>'
     )
@@ -73,16 +74,19 @@ def _reason_table(reasons: Sequence[Mapping[str, Any]], status: bool = True) -> 
     for entry in reasons:
         dot = _dot(entry["status"]) if status else ""
         code = f"<code>{text(entry['code'])}</code>" if entry["code"] else "kept"
-        which = _which(entry["exams"]) if entry["code"] else ""
+        which = _which(entry) if entry["code"] else ""
         words = [text(entry["meaning"]), text(entry["what_to_do"]), which]
         rows.append([dot, code, entry["count"], *words])
     return table(head, rows)
 
 
-def _which(exams: Sequence[Mapping[str, str]]) -> str:
-    """Where the exams stand in the table, else their keys; folded away."""
-    names = [text(exam["where"] or exam["key"][:_KEY_LETTERS]) for exam in exams[:NAMED]]
-    names = [f'<span class="w">{name}</span>' for name in names]
+def _which(entry: Mapping[str, Any]) -> str:
+    """Where the exams stand in the table, else their keys, and advice of their own; folded away."""
+    exams, names = entry["exams"], []
+    for exam in exams[:NAMED]:
+        name = f'<span class="w">{text(exam["where"] or exam["key"][:_KEY_LETTERS])}</span>'
+        own = exam.get("what_to_do", "").removesuffix(entry["what_to_do"]).strip()
+        names.append(f"{name}: {text(own)}" if own else name)
     if len(exams) > NAMED:
         names.append(f"and {len(exams) - NAMED} more in the JSON file")
     if len(names) <= 2:

@@ -153,6 +153,17 @@ def test_only_named_facts_are_carried(tmp_path):
         assert b"fingerprint" not in path.read_bytes()
 
 
+def test_the_page_gives_advice_on_a_row_and_says_that_it_shows_patients(tmp_path):
+    general = build_report.reasons.reason("bad_row").what_to_do
+    rows = [
+        Outcome("0a", "dropped", "bad_row", {"where": "line 3", "what_to_do": f"Odd. {general}"}),
+        Outcome("0b", "dropped", "bad_row", {"where": "line 4", "what_to_do": general}),
+    ]
+    words = "".join(Page(write(tmp_path, rows, splits={})[1]).texts)
+    assert "line 3: Odd." in words and "line 4:" not in words and words.count(general) == 1
+    assert "PATIENT DATA" in words
+
+
 def test_the_page_escapes_and_loads_nothing(tmp_path):
     outcomes = [
         kept("0a", kind=HOSTILE, language=HOSTILE, removed=[HOSTILE]),
