@@ -1,13 +1,13 @@
 """How well does the oracle read findings? F1 per class on phantoms of unseen seeds.
 
     python -m benchmarks oracle [--count 200] [--seed 912] [--vae] [--samples DIR] [--real DIR]
-    python -m benchmarks.oracle --tune [--count 1000] [--seed 511] [--output rules.json]
+    python -m benchmarks.oracle --tune [--count 1000] [--processes 2] [--output rules.json]
 
 Half of the clips have the schedule "paper", half "full". `--vae` also reads them after a round
 trip through the shipped auto-encoder (64 px), beside the clips at 64 px without it. `--samples`
 reads the videos of a folder made by `ffa-sora sample` against the reports in its manifest.
 `--real` reads folders of single real frames: only signs that one frame can show. `--tune` makes
-the score cards anew; give it other seeds than those that figures are reported on.
+the score cards anew, on phantoms of seed 511, and scores them on seed 912.
 """
 
 import argparse
@@ -18,11 +18,12 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+from PIL import Image
 
 from benchmarks import oracle_tuning
 from ffa_sora_jax import phantom
 from ffa_sora_jax.phantom import oracle, oracle_features, oracle_rules, oracle_views
-from ffa_sora_jax.phantom.oracle_rules import CLASSES, classes_of
+from ffa_sora_jax.phantom.oracle_rules import CLASSES, WIDTHS, classes_of
 
 TUNING_SEED, REPORT_SEED = 511, 912
 TUNING_COUNT = 1000
@@ -47,11 +48,15 @@ def main(argv: list[str]) -> int:
         for name, change in changes.items()
     }
     sys.stdout.write(table(columns, args.count))
+    if args.samples:
+        sys.stdout.write(_samples(args.samples))
+    if args.real:
+        sys.stdout.write(_real(Path(args.real)))
     return 0
 
 
 def table(columns: dict[str, dict[str, float]], count: int) -> str:
-    """F1 (shares for the last three rows and laterality) as Markdown."""
+    """F1, or shares for laterality and the last three rows, as Markdown."""
     lines = [f"| n = {count} | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
     for row in ROWS:
         cells = [f"{column[row]:.3f}" if row in column else "-" for column in columns.values()]
@@ -128,28 +133,132 @@ def _round_trip() -> dict[str, Change]:
     return {f"{size} px": lambda video: _resize(video, size), f"VAE {size} px": through}
 
 
+def _samples(folder: str) -> str:
+    """Findings of the reports beside those read from the sampled videos."""
+    from ffa_sora_jax.jobs.clips import open_clips
+    from ffa_sora_jax.metrics import findings
+    from ffa_sora_jax.metrics.wording import named
+
+    rows = []
+    for item in open_clips(folder, option="--samples").items:
+        if item.report is None:
+            continue
+        video = item.read()[..., 0]
+        usual = item.times_s is None or len(item.times_s) != len(video)
+        times = findings.nominal_times(len(video)) if usual else np.asarray(item.times_s)
+        reading = oracle.read_findings(video, times)
+        rows.append(findings.row(named(item.report), reading, video.shape[-1]))
+    if not rows:
+        return f"\nNo video of {folder} has a report.\n"
+    values = findings.FindingsRead().value(np.stack(rows))
+    lines = [f"| samples, n = {len(rows)} | value |", "|---|---|"]
+    return "\n" + "\n".join([*lines, *(f"| {k} | {v:.3f} |" for k, v in values.items())]) + "\n"
+
+
+# --- Real single frames ---
+
+STILL_SIGNS = ("nonperfusion", "blocked", "microaneurysms")
+
+
+def _real(root: Path) -> str:
+    """Points of signs that one frame can show, by folder, and how they tell it from "normal"."""
+    points = {
+        folder.name: np.array([_still_points(path) for path in _images(folder)])
+        for folder in sorted(root.iterdir())
+        if folder.is_dir() and folder.name != "np_masks" and _images(folder)
+    }
+    lines = [
+        "| frames (n) | " + " | ".join(f"{s} (AUC vs normal)" for s in STILL_SIGNS) + " |",
+        "|---" * (len(STILL_SIGNS) + 1) + "|",
+    ]
+    for name, values in points.items():
+        cells = [
+            f"{np.median(values[:, j]):.2f} ({_auc(values[:, j], points['normal'][:, j]):.2f})"
+            for j in range(len(STILL_SIGNS))
+        ]
+        lines.append(f"| {name} ({len(values)}) | " + " | ".join(cells) + " |")
+    masked = [_mask_auc(path) for path in _images(root / "np_masks")]
+    known = [value for value in masked if value is not None]
+    lines.append(f"\nDark map against expert non-perfusion masks, AUC per frame: {known}")
+    return "\n" + "\n".join(lines) + "\n"
+
+
+def _images(folder: Path) -> list[Path]:
+    return sorted(p for p in folder.glob("*") if p.suffix.lower() in (".jpg", ".jpeg"))
+
+
+def _still(path: Path) -> tuple[oracle_views.View, str]:
+    """A frame as a clip in which nothing moves, and the eye it seems to show."""
+    gray = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
+    video = np.repeat(cv2.resize(gray, (256, 256), interpolation=cv2.INTER_AREA)[None], 3, axis=0)
+    eye = oracle.laterality(video)
+    return oracle_views.look(video, np.array([11.0, 12.0, 13.0]), eye), eye
+
+
+def _still_points(path: Path) -> list[float]:
+    cards = oracle_rules.cards_for(256)
+    values = oracle_features.all_features(_still(path)[0])
+    return [oracle_rules.points(cards[sign], values) for sign in STILL_SIGNS]
+
+
+def _mask_auc(path: Path) -> float | None:
+    """How well low levels mark the pixels of the mask beside a frame; None without one."""
+    mask_path = path.with_suffix(".mask.png")
+    if not mask_path.exists():
+        return None
+    mask = np.asarray(Image.open(mask_path).resize((256, 256), Image.Resampling.NEAREST)) == 2
+    view, eye = _still(path)
+    if eye == "left":  # the view is upright as a right eye
+        mask = mask[:, ::-1]
+    level = oracle_features.level_maps(view)["mid"]
+    field = oracle_views.field_mask(256, 0.05)
+    return round(_auc(-level[mask & field], -level[~mask & field]), 2)
+
+
+def _auc(positive: np.ndarray, negative: np.ndarray) -> float:
+    """Share of pairs in which the positive value is higher; ties count half."""
+    order = np.sort(negative)
+    below = np.searchsorted(order, positive, side="left")
+    upto = np.searchsorted(order, positive, side="right")
+    return float((below + upto).mean() / (2 * max(len(order), 1)))
+
+
 # --- Tuning ---
 
 
 def _tune(args: argparse.Namespace) -> int:
+    """Makes the cards on one population and scores them on another."""
     count = args.count if args.count_given else TUNING_COUNT
-    seed = args.seed if args.seed_given else TUNING_SEED
-    jobs = [(seed, index, args.size) for index in range(count)]
+    seeds = {"tuned": TUNING_SEED, "unseen": REPORT_SEED}
+    jobs = {
+        "tuned": [(seeds["tuned"], index) for index in range(count)],
+        "unseen": [(seeds["unseen"], index) for index in range(max(count * 2 // 5, 4))],
+    }
     with ProcessPoolExecutor(args.processes) as pool:
-        rows = list(pool.map(_features, jobs, chunksize=8))
-    truth = np.array([row[1] for row in rows])
-    cards = oracle_tuning.tune([row[0] for row in rows], truth)
-    about = {"seed": seed, "count": count, "size": args.size, "schedules": ["paper", "full"]}
-    oracle_tuning.save(Path(args.output or oracle_rules.RULES_FILE), cards, about)
+        rows = {name: list(pool.map(features, part, chunksize=4)) for name, part in jobs.items()}
+    widths = {}
+    for j, width in enumerate(WIDTHS):
+        values = {name: [row[0][j] for row in part] for name, part in rows.items()}
+        truth = {name: np.array([row[1] for row in part]) for name, part in rows.items()}
+        cards = oracle_tuning.tune(values["tuned"], truth["tuned"])
+        unseen = oracle_tuning.check(cards, values["unseen"], truth["unseen"])
+        widths[str(width)] = {"unseen": unseen, "cards": cards}
+    about = {
+        "command": f"python -m benchmarks.oracle --tune --count {count}",
+        **{f"{name} seed": seeds[name] for name in seeds},
+        **{f"{name} clips": len(part) for name, part in jobs.items()},
+    }
+    oracle_tuning.save(Path(args.output or oracle_rules.RULES_FILE), about, widths)
     return 0
 
 
-def _features(job: tuple[int, int, int]) -> tuple[dict[str, float], list[bool]]:
-    seed, index, size = job
-    exam = phantom.generate(seed, index, size, "full" if index % 2 else "paper")
-    view = oracle_views.look(exam.video, exam.times_s, exam.eye)
+def features(job: tuple[int, int]) -> tuple[list[dict[str, float]], list[bool]]:
+    """Features of exam (seed, index) at each of `WIDTHS`, and which classes it shows."""
+    seed, index = job
+    exam = phantom.generate(seed, index, max(WIDTHS), "full" if index % 2 else "paper")
+    views = (oracle_views.look(_resize(exam.video, w), exam.times_s, exam.eye) for w in WIDTHS)
     present = classes_of(exam.findings)
-    return oracle_features.all_features(view), [c in present for c in CLASSES]
+    return [oracle_features.all_features(view) for view in views], [c in present for c in CLASSES]
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -159,12 +268,14 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--vae", action="store_true", help="also after the shipped auto-encoder")
     parser.add_argument("--controls", action="store_true", help="also on ruined clips")
+    parser.add_argument("--samples", help="folder of `ffa-sora sample`")
+    parser.add_argument("--real", help="folder of folders of single real frames")
     parser.add_argument("--tune", action="store_true", help="make the score cards anew")
     parser.add_argument("--processes", type=int, default=1, help="for --tune")
     parser.add_argument("--output", help="file for the score cards (default: the shipped one)")
     parser.add_argument("--quick", action="store_true", help="tiny, to try this program")
     args = parser.parse_args(argv)
-    args.seed_given, args.count_given = args.seed is not None, args.count is not None
+    args.count_given = args.count is not None
     args.seed = REPORT_SEED if args.seed is None else args.seed
     args.count = (8 if args.quick else 200) if args.count is None else args.count
     return args

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.phantom.oracle_rules import CLASSES
+from ffa_sora_jax.phantom.oracle_rules import CLASSES, points
 
 ROUNDS, RATE, DEPTH = 60, 0.2, 2
 BINS, CALM, LEAST = 24, 3.0, 2.0  # candidate thresholds; shrinkage; curvature of a leaf
@@ -47,7 +47,7 @@ SIGNS: dict[str, tuple[str, ...]] = {
 
 def tune(features: Sequence[Mapping[str, float]], truth: np.ndarray) -> dict[str, Any]:
     """Score cards by class, from (n,) features and (n, classes) bool truth."""
-    names = list(features[0])
+    names = sorted(features[0])
     values = np.array([[row[name] for name in names] for row in features], np.float64)
     cards = {}
     for column, name in enumerate(CLASSES):
@@ -63,13 +63,25 @@ def f1(truth: np.ndarray, found: np.ndarray) -> float:
     return 2 * hits / total if total else 1.0
 
 
-def save(path: Path, cards: Mapping[str, Any], about: Mapping[str, Any]) -> None:
+def check(
+    cards: Mapping[str, Any], features: Sequence[Mapping[str, float]], truth: np.ndarray
+) -> dict[str, float]:
+    """F1 by class, and over all classes under "all"."""
+    found = np.array([[points(cards[c], row) > 0 for c in CLASSES] for row in features])
+    scores = {c: round(f1(truth[:, j], found[:, j]), 4) for j, c in enumerate(CLASSES)}
+    return {"all": round(f1(truth, found), 4), **scores}
+
+
+def save(path: Path, about: Mapping[str, Any], widths: Mapping[str, Any]) -> None:
     """Writes the cards, one tree per line."""
-    lines = [f'{{"about": {json.dumps(about)},', '"cards": {']
-    for i, (name, card) in enumerate(cards.items()):
-        trees = ",\n".join(json.dumps(tree) for tree in card["trees"])
-        end = "" if i + 1 == len(cards) else ","
-        lines.append(f'"{name}": {{"bias": {card["bias"]}, "trees": [\n{trees}]}}{end}')
+    lines = [f'{{"about": {json.dumps(about)},', '"widths": {']
+    for width, part in widths.items():
+        lines.append(f'"{width}": {{"unseen": {json.dumps(part["unseen"])}, "cards": {{')
+        for name, card in part["cards"].items():
+            trees = ",\n".join(json.dumps(tree, separators=(",", ":")) for tree in card["trees"])
+            end = "" if name == CLASSES[-1] else ","
+            lines.append(f'"{name}": {{"bias": {card["bias"]}, "trees": [\n{trees}]}}{end}')
+        lines.append("}}" if width == list(widths)[-1] else "}},")
     path.write_text("\n".join([*lines, "}}"]) + "\n", encoding="utf-8")
 
 

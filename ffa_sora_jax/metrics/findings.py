@@ -61,9 +61,10 @@ class FindingsRead(OfTexts):
     host: ClassVar[bool] = True
 
     def measure(self, texts: Sequence[str], against: Any, params: Any = None) -> np.ndarray:
-        """Rows (b, 2 k + 2) of k classes: named 0/1 each, read 0/1 each, eye named, eye read.
+        """Rows (b, 2 k + 3) for k classes.
 
-        Eyes are 1 (right), 0 (left) or -1 (not named).
+        A row is: each class named (0 or 1), each class read, eye named, eye read, width. Eyes are
+        1 (right), 0 (left) or -1 (not named); the width is that of the frames in pixels.
 
         Raises:
           ValueError: no clip, another number of clips than texts, or frames that are not square.
@@ -75,7 +76,7 @@ class FindingsRead(OfTexts):
             raise ValueError(f"{len(texts)} prompts for {len(clips)} clips; expected one each.")
         return np.stack(
             [
-                row(named(text), oracle.read_findings(video, times))
+                row(named(text), oracle.read_findings(video, times), video.shape[-1])
                 for text, (video, times) in zip(texts, clips, strict=True)
             ]
         )
@@ -84,7 +85,8 @@ class FindingsRead(OfTexts):
         """F1, precision and recall over all classes and by class, the eye, and the ceiling.
 
         Classes that are neither named nor read have no value. "laterality" is the share of clips
-        that show the named eye.
+        that show the named eye; "ceiling" is the F1 of the oracle on clean phantoms of this width,
+        which a perfect model would be given.
         """
         k = len(CLASSES)
         rows = np.asarray(rows, np.float64)
@@ -95,14 +97,16 @@ class FindingsRead(OfTexts):
                 scores = _scores(said[:, j], seen[:, j])
                 for key, score in zip(("f1", "precision", "recall"), scores, strict=True):
                     values[f"{key}.{name}"] = score
-        eyes = rows[rows[:, 2 * k] != UNKNOWN][:, 2 * k :]
+        eyes = rows[rows[:, 2 * k] != UNKNOWN][:, 2 * k : 2 * k + 2]
         if len(eyes):
             values["laterality"] = float((eyes[:, 0] == eyes[:, 1]).mean())
-        return values | {"ceiling": ceiling()}
+        widths = rows[:, 2 * k + 2]
+        ceiling = float(np.mean([oracle_rules.unseen_f1(int(width)) for width in widths]))
+        return values | {"ceiling": ceiling}
 
 
-def row(said: Named, read: Reading) -> np.ndarray:
-    """(2 k + 2,) float32: what a report names beside what its clip shows."""
+def row(said: Named, read: Reading, width: int) -> np.ndarray:
+    """(2 k + 3,) float32: what a report names beside what its clip of this width shows."""
     eye = UNKNOWN if said.eye is None else float(said.eye == "right")
     return np.array(
         [
@@ -110,14 +114,10 @@ def row(said: Named, read: Reading) -> np.ndarray:
             *(float(read.findings[name]) for name in CLASSES),
             eye,
             float(read.eye == "right"),
+            float(width),
         ],
         np.float32,
     )
-
-
-def ceiling() -> float:
-    """F1 of the oracle on clean phantoms at 256 px: what a perfect model would be given."""
-    return float(oracle_rules.load_rules()["about"]["f1_unseen"])
 
 
 def load(folder: Any = None) -> tuple[FindingsRead, None]:

@@ -85,7 +85,7 @@ def read_findings(video: np.ndarray, times_s: np.ndarray) -> Reading:
     """
     eye = laterality(video)
     view = views.look(video, times_s, eye)
-    cards = oracle_rules.load_rules()["cards"]
+    cards = oracle_rules.cards_for(video.shape[-1])
     features = oracle_features.all_features(view)
     scores = {
         name: oracle_rules.probability(oracle_rules.points(cards[name], features))

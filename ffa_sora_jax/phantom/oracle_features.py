@@ -46,7 +46,7 @@ def levels(view: View) -> Features:
     """Brightness against what a normal eye would show there, in three phases."""
     found: Features = {}
     ranks = {"p2": 0.02, "p10": 0.1, "p50": 0.5, "p90": 0.9, "p98": 0.98}
-    for name, level in _levels(view).items():
+    for name, level in level_maps(view).items():
         _put(found, f"level.{name}", level, view, ranks)
         for sigma in (0, 5):
             smooth = blur(level, sigma) if sigma else level
@@ -61,6 +61,34 @@ def levels(view: View) -> Features:
                 found[f"{key}.quad1"] = _log_share(quads[-1])
                 found[f"{key}.quad4"] = _log_share(quads[0])
     return found
+
+
+def level_maps(view: View) -> dict[str, np.ndarray]:
+    """(256, 256) brightness against a normal eye by phase (early, mid, late), as logarithms.
+
+    Smooth shading is fitted outside the macula; the macular pigment is taken as known.
+    """
+    phases = {
+        "early": view.opened["t3"],
+        "mid": views.opened(view.filling),
+        "late": view.opened["late"],
+    }
+    r_mm = view.from_fovea * views.DD_MM
+    pigment = 1 - 0.62 * np.exp(-((r_mm / 1.1) ** 2)) - 0.20 * np.exp(-((r_mm / 2.4) ** 2))
+    mesh = 1 - np.exp(-((np.maximum(r_mm / 0.28 - 1, 0) / 2.2) ** 1.2))
+    normal = np.log(0.75 * pigment + 0.25 * mesh)
+    field = views.field_mask(SIZE, 0.03)
+    sparse = np.zeros_like(field)
+    sparse[::4, ::4] = True
+    used = field & sparse & (view.from_fovea > 1.2) & (view.from_disc > 0.4)
+    x, y = (c / 8 for c in views.millimetres(SIZE))  # -1..1
+    r2 = x**2 + y**2
+    basis = np.stack([np.ones_like(x), x, y, r2, r2**3], axis=-1)
+    out = {}
+    for name, image in phases.items():
+        level = np.log(image + TINY) - normal
+        out[name] = ((level - basis @ _robust(basis[used], level[used])) * field).astype(np.float32)
+    return out
 
 
 def pits(view: View) -> Features:
@@ -394,31 +422,6 @@ def all_features(view: View) -> Features:
 
 
 # --- Helpers ---
-
-
-def _levels(view: View) -> dict[str, np.ndarray]:
-    """(256, 256) logarithms against a normal eye: smooth shading fitted, macular pigment known."""
-    phases = {
-        "early": view.opened["t3"],
-        "mid": views.opened(view.filling),
-        "late": view.opened["late"],
-    }
-    r_mm = view.from_fovea * views.DD_MM
-    pigment = 1 - 0.62 * np.exp(-((r_mm / 1.1) ** 2)) - 0.20 * np.exp(-((r_mm / 2.4) ** 2))
-    mesh = 1 - np.exp(-((np.maximum(r_mm / 0.28 - 1, 0) / 2.2) ** 1.2))
-    normal = np.log(0.75 * pigment + 0.25 * mesh)
-    field = views.field_mask(SIZE, 0.03)
-    sparse = np.zeros_like(field)
-    sparse[::4, ::4] = True
-    used = field & sparse & (view.from_fovea > 1.2) & (view.from_disc > 0.4)
-    x, y = (c / 8 for c in views.millimetres(SIZE))  # -1..1
-    r2 = x**2 + y**2
-    basis = np.stack([np.ones_like(x), x, y, r2, r2**3], axis=-1)
-    out = {}
-    for name, image in phases.items():
-        level = np.log(image + TINY) - normal
-        out[name] = ((level - basis @ _robust(basis[used], level[used])) * field).astype(np.float32)
-    return out
 
 
 def _robust(basis: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -2,8 +2,9 @@
 
 The oracle knows fewer classes than the phantom has lesions: those that the dye itself tells apart.
 A score card is a list of small decision trees over named features; what their leaves say is added
-up, and a sum above 0 means that the finding is there. The cards are data
-(`assets/oracle/rules.json`), made by `python -m benchmarks.oracle --tune`.
+up, and a sum above 0 means that the finding is there. Small pictures show less, so there are cards
+for three picture widths. The cards are data (`assets/oracle/rules.json`), made by
+`python -m benchmarks.oracle --tune`.
 """
 
 import functools
@@ -23,6 +24,7 @@ CLASSES = (
     "leak", "pooling", "stain", "window", "blocked", "nonperfusion", "delay", "macular_oedema",
     "cystoid", "microaneurysms",
 )  # fmt: skip
+WIDTHS = (64, 128, 256)
 KIND_CLASSES: dict[str, tuple[str, ...]] = {
     "vein_occlusion": ("delay",),
     "microaneurysms": ("microaneurysms",),
@@ -70,18 +72,34 @@ def classes_of(findings: Iterable[Finding]) -> frozenset[str]:
 
 @functools.cache
 def load_rules(path: Path = RULES_FILE) -> Mapping[str, Any]:
-    """The score cards: "cards" by class, "about" how they were tuned, "ceiling" measured.
+    """The file: "about" says how it was tuned; "widths" has "cards" by class and "unseen" scores.
 
     Raises:
-      ValueError: the file holds cards of other classes.
+      ValueError: the file holds other widths or classes.
     """
     rules = json.loads(path.read_text(encoding="utf-8"))
-    if set(rules["cards"]) != set(CLASSES):
+    held = {width: sorted(part["cards"]) for width, part in rules["widths"].items()}
+    if held != {str(width): sorted(CLASSES) for width in WIDTHS}:
         raise ValueError(
-            f"{path} has cards of {sorted(rules['cards'])}, expected {sorted(CLASSES)}. Make it "
+            f"{path} has cards {held}, expected {sorted(CLASSES)} for widths {WIDTHS}. Make it "
             "with python -m benchmarks.oracle --tune."
         )
     return rules
+
+
+def nearest_width(width: int) -> int:
+    """The width of `WIDTHS` whose cards suit a picture of this many pixels."""
+    return min(WIDTHS, key=lambda known: abs(math.log(known / width)))
+
+
+def cards_for(width: int) -> Mapping[str, Any]:
+    """Score cards by class for pictures of this many pixels."""
+    return load_rules()["widths"][str(nearest_width(width))]["cards"]
+
+
+def unseen_f1(width: int) -> float:
+    """F1 over all classes on clean phantoms that were not used for tuning, at this width."""
+    return float(load_rules()["widths"][str(nearest_width(width))]["unseen"]["all"])
 
 
 def points(card: Mapping[str, Any], features: Mapping[str, float]) -> float:

@@ -22,10 +22,10 @@ def batch():
 
 
 def rows_of(*pairs):
-    """Rows from (classes named, classes read, eye named, eye read)."""
+    """Rows from (classes named, classes read, eye named, eye read), at 256 px."""
     return np.array(
         [
-            [*(float(c in said) for c in CLASSES), *(float(c in seen) for c in CLASSES), *eyes]
+            [*(float(c in said) for c in CLASSES), *(float(c in seen) for c in CLASSES), *eyes, 256]
             for said, seen, *eyes in pairs
         ],
         np.float32,
@@ -46,6 +46,8 @@ def test_value_counts_hits_misses_and_inventions():
     assert "f1.pooling" not in value
     assert value["laterality"] == 0.5
     assert 0.9 < value["ceiling"] <= 1
+    small = METRIC.value(np.where(np.arange(rows.shape[1]) == rows.shape[1] - 1, 64, rows))
+    assert small["ceiling"] < value["ceiling"]  # small pictures show less
 
 
 def test_phantoms_score_near_the_ceiling_and_strangers_far_below(batch):
@@ -78,10 +80,11 @@ def test_states_merge_to_the_whole(batch):
 def test_row_says_who_named_what():
     exam = generate(742, 0, 128, "full", disease="brvo", eye="left")
     reading = oracle.read_findings(exam.video, exam.times_s)
-    made = row(named("No leakage is seen. Microaneurysms."), reading)
+    made = row(named("No leakage is seen. Microaneurysms."), reading, 128)
     k = len(CLASSES)
     assert made[CLASSES.index("microaneurysms")] == 1 and made[CLASSES.index("leak")] == 0
     assert made[2 * k] == -1 and made[2 * k + 1] == float(reading.eye == "right")
+    assert made[2 * k + 2] == 128 and len(made) == 2 * k + 3
     assert list(made[k : 2 * k]) == [float(reading.findings[c]) for c in CLASSES]
 
 
