@@ -102,13 +102,23 @@ def _offenders(samples: list[Mapping[str, Any]]) -> str:
             for name, found in fired
         )
         rows.append([page.text(sample["name"]), page.text(sample["verdict"]),
-                     page.text(what or sample["reason"])])  # fmt: skip
+                     page.text(what or sample["reason"]), _odds(sample)])  # fmt: skip
     more = page.nothing(f"and {len(bad) - LISTED} more in the JSON file") if bad[LISTED:] else ""
     note = page.nothing(
         "Numbers of training clips are places in the data set, counted from 0; only those who have "
         "the data can look them up."
     )
-    return page.table(["clip", "verdict", "why"], rows) + more + note
+    head = ["clip", "verdict", "why", "a clean clip agrees as well"]
+    return page.table(head, rows) + more + note
+
+
+def _odds(sample: Mapping[str, Any]) -> str:
+    """How rarely chance alone would do it."""
+    if not sample["matched_by"]:
+        return ""
+    if sample["chance"] < 1e-6:
+        return "less than once in a million"
+    return f"once in {1 / sample['chance']:.0f}"
 
 
 def _detectors(report: Mapping[str, Any]) -> str:

@@ -134,7 +134,10 @@ def _model(attack: Attack | None) -> dict[str, str]:
     low, high = attack.auc_interval
     text = (
         f"An attacker with the model, the clips and their reports tells training from other clips "
-        f"with an AUC of {attack.auc:.2f} ({low:.2f} to {high:.2f}; 0.5 is guessing)."
+        f"with an AUC of {attack.auc:.2f} ({low:.2f} to {high:.2f}; 0.5 is guessing), and names "
+        f"{100 * attack.hits:.0f} % of the training clips ({100 * attack.hits_interval[0]:.0f} to "
+        f"{100 * attack.hits_interval[1]:.0f} %) while naming {100 * attack.rate:.1f} % of the "
+        f"others wrongly ({attack.members} and {attack.others} clips)."
     )
     return {"verdict": "leaks membership" if attack.beyond_chance else "no leak found",
             "reason": text}  # fmt: skip

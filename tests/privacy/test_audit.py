@@ -4,7 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from ffa_sora_jax.privacy import disturb, verdict
+from ffa_sora_jax.privacy import disturb, membership, page, verdict
 from ffa_sora_jax.privacy.audit import NoMemory, Options, Subject, gather, num_steps
 from tests.privacy.eyes import changed, subject, subjects
 
@@ -172,6 +172,18 @@ def test_reports_shared_with_real_clips_give_a_paired_recall(sides, memory):
     ten = paired["train"]["recall"]["10"]
     assert ten["chance"] == pytest.approx(10 / 23)
     assert ten["chance_interval"][0] <= ten["value"] <= ten["chance_interval"][1]
+
+
+def test_a_model_that_knows_its_clips_is_told_apart(clean):
+    rng = np.random.default_rng(0)
+    members, others = rng.normal(-3, 1, (30, 5)), rng.normal(0, 1, (30, 5))
+    leaking = verdict.conclude(clean, OPTIONS, membership.infer(members, others))
+    assert leaking["model"]["verdict"] == "leaks membership"
+    assert leaking["verdict"] == verdict.CLEAN  # of the clips; the weights are another matter
+    guessing = verdict.conclude(clean, OPTIONS, membership.infer(others[:15], others[15:]))
+    assert guessing["model"]["verdict"] == "no leak found"
+    assert verdict.conclude(clean, OPTIONS)["model"]["verdict"] == "not tested"
+    assert "leaks membership" in page.render(leaking) and "AUC of 1.00" in page.render(leaking)
 
 
 def test_empty_and_small_sets_are_refused(sides):
