@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import ml_collections as mlc
 from absl import logging
 
 from ffa_sora_jax.common import mesh as mesh_lib
@@ -57,6 +58,7 @@ def run(args: argparse.Namespace) -> int:
     _start_logging()
     if args.distributed or args.coordinator:
         jax.distributed.initialize(args.coordinator, args.num_processes, args.process_id)
+    _name_text_encoder(config)
     _check_workdir(config, args.workdir)
     task = base.create(config)
     prepared = loop.prepare(task, config)
@@ -123,6 +125,15 @@ def _open_data(config: Mapping[str, Any]) -> tuple[Any, Any]:
         shuffle=False, with_video=True, **place,
     )  # fmt: skip
     return source, eval_source
+
+
+def _name_text_encoder(config: mlc.ConfigDict) -> None:
+    """Notes which encoder made the stored embeddings, so that a resumed run refuses another's."""
+    data = DataConfig.read(config["data"])
+    if data.text_embeddings and not data.text_encoder:
+        cache = importlib.import_module("ffa_sora_jax.data.text_cache").TextCache
+        with config.unlocked():
+            config.data.text_encoder = cache.open(Path(data.text_embeddings)).encoder
 
 
 def _check_workdir(config: Mapping[str, Any], workdir: Path) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax import cli
+from ffa_sora_jax.common.checkpoint import MANIFEST
 from ffa_sora_jax.convert.pretrained import Pretrained, save_pretrained
 from ffa_sora_jax.data.pipeline import make_source
 from ffa_sora_jax.data.tokenizer import Tokenizer
@@ -91,7 +92,21 @@ def test_text_to_video_trains_on_hospital_exams(prepared, tmp_path):
         values = [line[name] for line in metrics if name in line]
         assert values and np.isfinite(values).all(), name
     assert list((tmp_path / "checkpoints").glob("[0-9]*"))
-    assert json.loads((tmp_path / "config.json").read_text())["data"]["res"] == 64
+    data = json.loads((tmp_path / "config.json").read_text())["data"]
+    assert data["res"] == 64
+    key = prepared / "data" / "text" / "key.json"
+    assert data["text_encoder"] == json.loads(key.read_text())["encoder"]
+
+
+def test_a_run_goes_on_with_the_embeddings_of_its_own_encoder_only(prepared, tmp_path, capsys):
+    """Encoders of equal width give text of equal form, and samples of another report."""
+    config = config_lib.load(CONFIG, overrides(prepared, f"--config.data.name={HOSPITAL}"))
+    config.data.text_encoder = "0123456789abcdef"
+    config_lib.write(config, tmp_path / "config.json")
+    (tmp_path / "checkpoints" / "1").mkdir(parents=True)
+    (tmp_path / "checkpoints" / "1" / MANIFEST).touch()
+    assert train(prepared, tmp_path, f"--config.data.name={HOSPITAL}") == 2
+    assert "data/text_encoder" in capsys.readouterr().err
 
 
 def test_other_datasets_and_mixtures_feed_the_same_program(prepared):
