@@ -7,6 +7,7 @@
     python -m benchmarks loader                  clips per second, as the trainer reads them
     python -m benchmarks evaluate                metrics over a test set: time, memory, resuming
     python -m benchmarks audit                   planted copies and other visits, found or not
+    python -m benchmarks oracle --count 200      findings read back from unseen phantoms
 
 `python -m benchmarks NAME --help` lists the options of one.
 """
@@ -14,7 +15,7 @@
 import importlib
 import sys
 
-BENCHMARKS = ("models", "exams", "loader", "evaluate", "audit")
+BENCHMARKS = ("models", "exams", "loader", "evaluate", "audit", "oracle")
 _MODULES = {"models": "benchmarks.run"}
 
 

@@ -168,15 +168,19 @@ def _real(root: Path) -> str:
         if folder.is_dir() and folder.name != "np_masks" and _images(folder)
     }
     lines = [
-        "| frames (n) | " + " | ".join(f"{s} (AUC vs normal)" for s in STILL_SIGNS) + " |",
+        "| frames (n) | " + " | ".join(f"{s}: points (AUC vs normal)" for s in STILL_SIGNS) + " |",
         "|---" * (len(STILL_SIGNS) + 1) + "|",
     ]
     for name, values in points.items():
         cells = [
-            f"{np.median(values[:, j]):.2f} ({_auc(values[:, j], points['normal'][:, j]):.2f})"
+            f"{np.median(values[:, j]):.2f}, {int((values[:, j] > 0).sum())} read "
+            f"({_auc(values[:, j], points['normal'][:, j]):.2f})"
             for j in range(len(STILL_SIGNS))
         ]
         lines.append(f"| {name} ({len(values)}) | " + " | ".join(cells) + " |")
+    if {"dr_with_np", "dr_no_np"} <= set(points):
+        told = _auc(points["dr_with_np"][:, 0], points["dr_no_np"][:, 0])
+        lines.append(f"\nNon-perfusion, dr_with_np against dr_no_np: AUC {told:.2f}")
     masked = [_mask_auc(path) for path in _images(root / "np_masks")]
     known = [value for value in masked if value is not None]
     lines.append(f"\nDark map against expert non-perfusion masks, AUC per frame: {known}")
