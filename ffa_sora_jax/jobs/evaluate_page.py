@@ -48,13 +48,19 @@ def as_markdown(report: Report) -> str:
     lines = ["# Evaluation", ""]
     lines += [f"- {name}: {_flat(value)}" for name, value in report.about.items()]
     lines += [f"- note: {remark}" for remark in report.remarks]
-    lines += ["", "| metric | value (95 % interval) | real beside real | N | network, weights | paper |"]
+    lines += [
+        "",
+        "| metric | value (95 % interval) | real beside real | N | network, weights | paper |",
+    ]
     lines += ["|---|---|---|---|---|---|"]
     for outcome in report.outcomes:
         lines.append("| " + " | ".join(_cell(c) for c in _row(outcome)) + " |")
     lines += ["", "Definitions:", ""]
     lines += [f"- {o.record['title']}: {o.record['definition']}" for o in report.outcomes]
-    lines += _markdown_caveats(report.outcomes)
+    floors = [(o.record["title"], o.record["floor"]["what"]) for o in report.outcomes
+              if o.record["floor"]]  # fmt: skip
+    if floors:
+        lines += ["", "Real beside real:", "", *(f"- {title}: {what}" for title, what in floors)]
     if report.failed:
         lines += ["", "Not measured:", ""]
         lines += [f"- {name}: {reason}" for name, reason in report.failed]
@@ -83,16 +89,17 @@ def summary(report: Report) -> list[str]:
     rows = [_row(outcome) for outcome in report.outcomes]
     width = max((len(row[0]) for row in rows), default=0)
     return [
-        f"{row[0]:<{width}}  {row[1]}  N {row[3]}" + (f"  real beside real {row[2]}" if row[2] else "")
+        f"{row[0]:<{width}}  {row[1]}  N {row[3]}"
+        + (f"  real beside real {row[2]}" if row[2] else "")
         for row in rows
     ]
 
 
 _HEAD = ("metric", "value (95 % interval)", "real beside real", "N", "network, weights", "paper")
 _HOW_TO_READ = (
-    "The floor is what real clips score among themselves; a value below it cannot be expected. "
-    "N is samples / references. The paper's figure was measured on other data with other weights: "
-    "it is no target."
+    "Real beside real is what the same metric says of real clips alone: of distances of sets, the "
+    "floor that their size allows; of pairs, what each section says. N is samples / references. A "
+    "paper's figure was measured on other data, often with other weights: it is no target."
 )
 
 
@@ -122,7 +129,7 @@ def _row(outcome: Outcome) -> list[str]:
     return [
         record["title"], _value(record), _floor(record), f"{record['n']} / {record['n_reference']}",
         "; ".join(part for part in (record["network"], weights) if part) or "none",
-        paper["value"] if paper else "",
+        f"{paper['value']} ({paper['caveat']})" if paper else "",
     ]  # fmt: skip
 
 
@@ -143,20 +150,6 @@ def _floor(record: Mapping[str, Any]) -> str:
     if "generated_at_this_n" in floor:
         text += f" (generated there: {_short(floor['generated_at_this_n'])})"
     return text
-
-
-def _markdown_caveats(outcomes: Sequence[Outcome]) -> list[str]:
-    lines = [
-        f"- {o.record['title']}, floor: {o.record['floor']['what']}"
-        for o in outcomes
-        if o.record["floor"]
-    ]
-    lines += [
-        f"- {o.record['title']}, paper {o.record['paper']['value']}: {o.record['paper']['caveat']}"
-        for o in outcomes
-        if o.record["paper"]
-    ]
-    return ["", "Floors and published figures:", "", *lines] if lines else []
 
 
 def _short(value: float | None) -> str:

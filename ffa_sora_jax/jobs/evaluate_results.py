@@ -234,9 +234,10 @@ def _of_sets(
             value, sample_groups, real_groups, seed=plan.seed, replicates=_replicates(plan, made)
         )
     values = metric.value(made, real)
-    floor = None if metric.paired or not plan.floor else _floor_of_sets(
-        plan, metric, made, real, real_groups
-    )  # fmt: skip
+    if metric.paired or not plan.floor:
+        floor = _chance(values, len(made))
+    else:
+        floor = _floor_of_sets(plan, metric, made, real, real_groups)
     return {
         "value": _number(values[metric.name]), "values": _numbers(values),
         "n": len(made), "n_reference": len(real), "interval": _interval(interval, plan),
@@ -282,6 +283,14 @@ def _floor_of_sets(
         "highest": _number(np.max(floors)), "n": count,
         "generated_at_this_n": _number(np.mean(same_n)),
     }  # fmt: skip
+
+
+def _chance(values: Mapping[str, float], count: int) -> dict[str, Any] | None:
+    """The level of chance that a metric computes itself, under a name that ends so."""
+    level = [value for name, value in values.items() if name.endswith("_by_chance")]
+    return (
+        {"what": "the level of chance", "value": _number(level[0]), "n": count} if level else None
+    )
 
 
 def _siblings(items: Sequence[ClipItem]) -> list[tuple[int, int]]:

@@ -15,7 +15,18 @@ import pytest
 
 from ffa_sora_jax.common import tree
 from ffa_sora_jax.common.types import Clip
-from ffa_sora_jax.metrics import bertscore, clipscore, fid, fvd, lpips, pixel, registry, vqascore
+from ffa_sora_jax.metrics import (
+    bertscore,
+    clipscore,
+    fid,
+    fvd,
+    fvd_phantom,
+    fvd_videomae,
+    lpips,
+    pixel,
+    registry,
+    vqascore,
+)  # fmt: skip
 from ffa_sora_jax.metrics.base import OfSets, OfTexts, PerClip, Sets, Table
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.i3d import I3D, I3DConfig
@@ -27,6 +38,7 @@ REPORTS = ["Right eye leakage.", "No leakage.", "Left eye: delay.", "Window defe
 # Metrics of networks by module, with the shape of a row.
 NETWORKS = {
     "fvd": ([fvd.FVD(), fvd.PairedMeanFVD(), fvd.BatchedFVD(), fvd.KVD()], (1, 6)),
+    "fvd_videomae": ([fvd_videomae.ContentDebiasedFVD()], (6,)),
     "fid": ([fid.FID(), fid.KID()], (3, 4)),
     "lpips": ([lpips.LPIPSDistance()], (FRAMES,)),
     "bertscore": ([bertscore.BERTScore()], (3,)),
@@ -35,11 +47,12 @@ NETWORKS = {
 }
 FREE = [name for name, entry in registry.METRICS.items() if not entry.needs]
 ALL = [
-    *[registry.load(name).metric for name in FREE],
-    pixel.PSNR(identical="skip"),
-    *[metric for metrics, _ in NETWORKS.values() for metric in metrics],
+    *[(loaded.metric, loaded.params) for loaded in map(registry.load, FREE)],
+    (pixel.PSNR(identical="skip"), None),
+    *[(metric, None) for metrics, _ in NETWORKS.values() for metric in metrics],
 ]
 SHAPES = {type(m): shape for metrics, shape in NETWORKS.values() for m in metrics}
+SHAPES[fvd_phantom.PhantomFVD] = (6,)
 
 
 def test_all_entries_of_the_registry_are_covered():
@@ -68,11 +81,11 @@ def state(metric, params, places):
     return metric.update(metric.init(), clip(1, places), clip(2, places), params)
 
 
-def parts(metric):
+def parts(metric, params):
     """Three states of two clips each."""
     cuts = ((0, 1), (2, 3), (4, 5))
     if type(metric) not in SHAPES:
-        return [state(metric, None, places) for places in cuts]
+        return [state(metric, params, places) for places in cuts]
     shape = SHAPES[type(metric)]
     rows = np.random.default_rng(0).uniform(0.1, 0.9, (2, COUNT, *shape)).astype(np.float32)
     tables = [
@@ -86,9 +99,11 @@ def values(metric, seen):
     return {k: "nan" if math.isnan(v) else v for k, v in metric.compute(seen).items()}
 
 
-@pytest.mark.parametrize("metric", ALL, ids=lambda m: f"{m.name}-{type(m).__name__}")
-def test_merge_obeys_the_laws(metric):
-    merge, nothing, given = metric.merge, metric.init(), parts(metric)
+@pytest.mark.parametrize(
+    ("metric", "params"), ALL, ids=[type(metric).__name__ for metric, _ in ALL]
+)
+def test_merge_obeys_the_laws(metric, params):
+    merge, nothing, given = metric.merge, metric.init(), parts(metric, params)
     whole = values(metric, merge(merge(*given[:2]), given[2]))
     for part in given:
         alone = values(metric, part)
@@ -120,7 +135,10 @@ def small(name):
 
 
 def opened(name):
-    return (registry.load(name).metric, None) if name in FREE else small(name)
+    if name not in FREE:
+        return small(name)
+    loaded = registry.load(name)
+    return loaded.metric, loaded.params
 
 
 def rows(seen):
@@ -142,9 +160,11 @@ def test_rows_with_and_without_jit(name):
     metric, params = opened(name)
     if metric.host or isinstance(metric, OfTexts):
         pytest.skip("runs on the host, never jitted")
-    given = [c.replace(exam=None) for c in (clip(1, (1, 3)), clip(2, (1, 3)))]
-    plain = np.asarray(metric.measure(*given, params))
-    jitted = np.asarray(jax.jit(metric.measure)(*given, params))
+    pair = [c.replace(exam=None) for c in (clip(1, (1, 3)), clip(2, (1, 3)))]
+    is_set = isinstance(metric, OfSets)
+    method, given = (metric.features, pair[:1]) if is_set else (metric.measure, pair)
+    plain = np.asarray(method(*given, params))
+    jitted = np.asarray(jax.jit(method)(*given, params))
     assert plain.dtype == jitted.dtype == np.float32
     np.testing.assert_allclose(plain, jitted, rtol=TOL["unit"], atol=TOL["i3d"])
 
@@ -153,7 +173,7 @@ def test_rows_with_and_without_jit(name):
 def test_entries_say_what_they_are(name):
     entry = registry.METRICS[name]
     assert entry.name == name and entry.kind in registry.KINDS and entry.definition
-    assert bool(entry.network) == bool(entry.needs)
+    assert entry.network or not (entry.needs or entry.shipped)
     if entry.paper:
         assert entry.paper.value and len(entry.paper.caveat) > 10
 
