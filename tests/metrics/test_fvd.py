@@ -8,6 +8,7 @@ import pytest
 
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.metrics import frechet, registry
+from ffa_sora_jax.metrics.features import prepare
 from ffa_sora_jax.metrics.fvd import FVD, KVD, PROTOCOLS, BatchedFVD, PairedMeanFVD
 from ffa_sora_jax.metrics.kernel import kernel_distance
 from ffa_sora_jax.models.bundle import Bundle
@@ -65,29 +66,17 @@ def test_value_does_not_depend_on_the_order_of_rows(metric):
     assert shuffled == pytest.approx(value, rel=TOL["frechet_rel"])
 
 
-def test_from_clips_to_a_number_in_parts_and_at_once():
+def test_from_clips_to_a_number():
     metric = FVD(widths=WIDTHS)
-    made, real = clip((1, 2, 3, 4)), clip((5, 6, 7, 9))
-    whole = metric.update(metric.init(), made, real, params())
-    state = metric.init()
-    for part in (slice(2, 4), slice(0, 2)):
-        pick = functools.partial(jax.tree.map, lambda x, part=part: x[part])
-        state = metric.merge(metric.update(metric.init(), pick(made), pick(real), params()), state)
-    assert state.sample.keys == whole.sample.keys
-    np.testing.assert_allclose(state.sample.rows, whole.sample.rows, atol=TOL["unit"])
-    plain = metric.features(made, params())
-    np.testing.assert_allclose(whole.sample.rows, plain, atol=TOL["unit"])
-    value = metric.compute(whole)["fvd"]
-    assert metric.compute(state)["fvd"] == pytest.approx(value, rel=TOL["frechet_routes_rel"])
-    assert value > 10.0 * metric.value(whole.sample.rows, whole.sample.rows)["fvd"]
+    state = metric.update(metric.init(), clip((1, 2, 3, 4)), clip((5, 6, 7, 9)), params())
+    rows = state.sample.rows
+    assert rows.shape == (4, 1, 5)
+    assert metric.compute(state)["fvd"] > 10.0 * metric.value(rows, rows)["fvd"]
 
 
-def test_protocols_see_different_things():
-    """Epsilon, crop and truncation all reach the features."""
-    video = clip((1, 8))
-    found = {
-        name: np.asarray(FVD(name, widths=WIDTHS).features(video, params())) for name in PROTOCOLS
-    }
+def test_protocols_prepare_clips_differently_and_set_epsilon():
+    video = clip((1, 8), frames=2).video
+    found = {p: np.asarray(prepare(video, PROTOCOLS[p].preparation)) for p in PROTOCOLS}
     names = sorted(found)
     for i, one in enumerate(names):
         for other in names[i + 1 :]:
@@ -96,12 +85,14 @@ def test_protocols_see_different_things():
 
 
 def test_lengths_cut_the_clip():
-    video = clip((1, 2), frames=11)
-    both = FVD(lengths=(9, 11), widths=WIDTHS).features(video, params())
-    short = FVD(widths=WIDTHS).features(video.replace(video=video.video[:, :9]), params())
-    np.testing.assert_allclose(both[:, 0], short[:, 0], atol=TOL["unit"])
+    """What comes after a cut changes the line of the longer clip only."""
+    metric, given = FVD(lengths=(9, 11), widths=WIDTHS), clip((1,), frames=11)
+    other = given.replace(video=np.concatenate([given.video[:, :9], -given.video[:, 9:]], axis=1))
+    one, two = (metric.update(metric.init(), c, None, params()).sample.rows for c in (given, other))
+    np.testing.assert_allclose(one[:, 0], two[:, 0], atol=TOL["unit"])
+    assert np.abs(one[:, 1] - two[:, 1]).max() > 10.0 * TOL["unit"]
     with pytest.raises(ValueError, match="11 frames"):
-        FVD(lengths=(12,), widths=WIDTHS).features(video, params())
+        FVD(lengths=(12,), widths=WIDTHS).features(given, params())
 
 
 def test_what_cannot_be_measured_is_refused():
