@@ -20,6 +20,7 @@ CLEAN = "no copies found"
 INCONCLUSIVE = "inconclusive"
 SENSITIVITY = 0.95  # share of disturbed copies that must be found for a clean verdict to count
 MIN_CONTROLS = 10
+MIN_ATTACKED = 20  # clips on each side below which membership inference proves no absence
 SIGNIFICANT = 0.01  # of the tests on the whole set
 KS = (1, 5, 10, 50)
 
@@ -139,8 +140,11 @@ def _model(attack: Attack | None) -> dict[str, str]:
         f"{100 * attack.hits_interval[1]:.0f} %) while naming {100 * attack.rate:.1f} % of the "
         f"others wrongly ({attack.members} and {attack.others} clips)."
     )
-    return {"verdict": "leaks membership" if attack.beyond_chance else "no leak found",
-            "reason": text}  # fmt: skip
+    if attack.beyond_chance:
+        return {"verdict": "leaks membership", "reason": text}
+    if min(attack.members, attack.others) < MIN_ATTACKED:
+        return {"verdict": INCONCLUSIVE, "reason": f"{text} Too few clips to find a leak."}
+    return {"verdict": "no leak found", "reason": text}
 
 
 def _counts(evidence: Evidence) -> dict[str, int]:

@@ -180,8 +180,10 @@ def test_a_model_that_knows_its_clips_is_told_apart(clean):
     leaking = verdict.conclude(clean, OPTIONS, membership.infer(members, others))
     assert leaking["model"]["verdict"] == "leaks membership"
     assert leaking["verdict"] == verdict.CLEAN  # of the clips; the weights are another matter
-    guessing = verdict.conclude(clean, OPTIONS, membership.infer(others[:15], others[15:]))
+    guessing = verdict.conclude(clean, OPTIONS, membership.infer(rng.normal(0, 1, (30, 5)), others))
     assert guessing["model"]["verdict"] == "no leak found"
+    few = verdict.conclude(clean, OPTIONS, membership.infer(others[:15], others[15:]))
+    assert few["model"]["verdict"] == verdict.INCONCLUSIVE
     assert verdict.conclude(clean, OPTIONS)["model"]["verdict"] == "not tested"
     assert "leaks membership" in page.render(leaking) and "AUC of 1.00" in page.render(leaking)
 
