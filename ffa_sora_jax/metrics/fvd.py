@@ -12,6 +12,7 @@ and length of clips are the same. The first four are a protocol:
 The features are the 400 class scores before the softmax, mean over time.
 """
 
+import abc
 import dataclasses
 import functools
 from pathlib import Path
@@ -89,8 +90,9 @@ class _OnI3D(OfSets):
             raise ValueError(f"lengths are {lengths}, but the clips have {video.shape[1]} frames.")
         return jnp.stack([network.apply(params, video[:, :t]) for t in lengths], axis=1)
 
+    @abc.abstractmethod
     def _distance(self, sample: np.ndarray, reference: np.ndarray) -> float:
-        raise NotImplementedError
+        """Distance of features (n, d) and (m, d)."""
 
     def value(self, sample: np.ndarray, reference: np.ndarray) -> dict[str, float]:
         """The distance of features (n, lengths, d) and (m, lengths, d), mean over lengths."""

@@ -84,6 +84,14 @@ def test_features_equal_a_plain_graph(params):
     np.testing.assert_allclose(got, want, atol=TOL["model"])
 
 
+def test_the_published_wrapping_is_opened(tmp_path, params):
+    torch = pytest.importorskip("torch")
+    state = {key: torch.from_numpy(value) for key, value in state_dict().items()}
+    torch.save({"module": state}, tmp_path / "vit_g.pth")
+    got = converter.load_videomae(tmp_path / "vit_g.pth", TINY)[1]
+    assert jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), got, params))
+
+
 def test_positions_by_hand():
     table = sinusoids(3, 4)
     want = [math.sin(2.0), math.cos(2.0), math.sin(0.02), math.cos(0.02)]
