@@ -46,7 +46,7 @@ _HUB = "huggingface.co/{}: download the folder as it is"
 WEIGHTS: dict[str, Weights] = {
     "i3d": Weights(
         "I3D on Kinetics-400 (RGB, 400 logits)",
-        ("i3d_pretrained_400.pt", "i3d_torchscript.pt", "i3d_tfhub.npz"),
+        ("i3d_pretrained_400.pt", "i3d_torchscript.pt", "i3d_tfhub.npz", "i3d.safetensors"),
         "Apache-2.0; Kinetics' terms hold for the videos",
         "i3d_pretrained_400.pt: the FVD code of VideoGPT; i3d_torchscript.pt: the evaluation code "
         "of StyleGAN-V; i3d_tfhub.npz: variables of TF-Hub's deepmind/i3d-kinetics-400/1 saved by "
@@ -57,6 +57,7 @@ WEIGHTS: dict[str, Weights] = {
         (
             "pt_inception-2015-12-05-6726825d.pth",
             "weights-inception-2015-12-05-6726825d.pth",
+            "inception.safetensors",
         ),
         "Apache-2.0",
         "releases of pytorch-fid or torch-fidelity",

@@ -2,9 +2,11 @@
 
 import hashlib
 
+import numpy as np
 import pytest
 
 from ffa_sora_jax import cli
+from ffa_sora_jax.convert import safetensors_io
 from ffa_sora_jax.metrics import registry, weights
 
 
@@ -48,6 +50,28 @@ def test_a_file_that_its_metric_cannot_open_is_wrong(tmp_path, capsys):
     assert "no published hash" in text and "WRONG: lpips cannot use it" in text
 
 
+def test_conversion_keeps_every_value(tmp_path, capsys):
+    """TF-Hub's variables are numpy: no torch is needed to read them."""
+    rng = np.random.default_rng(0)
+    name = "RGB/inception_i3d/Conv3d_1a_7x7/conv_3d/w:0"
+    kernel = rng.standard_normal((7, 7, 7, 3, 64)).astype(np.float32)
+    np.savez(tmp_path / "i3d_tfhub.npz", **{name: kernel})
+    argv = ["weights", str(tmp_path), "--metric", "fvd", "--convert", str(tmp_path / "out")]
+    assert cli.main(argv) == 0
+    assert "converted to" in capsys.readouterr().out
+    found = safetensors_io.open_weights(tmp_path / "out" / "i3d.safetensors")
+    assert list(found) == ["Conv3d_1a_7x7.conv3d.weight"]
+    np.testing.assert_array_equal(np.moveaxis(found[next(iter(found))], (0, 1), (4, 3)), kernel)
+    assert weights.WEIGHTS["i3d"].find(tmp_path / "out").name == "i3d.safetensors"
+
+
+def test_what_cannot_be_converted_is_wrong(tmp_path, capsys):
+    np.savez(tmp_path / "i3d_tfhub.npz", strange=np.zeros(3))
+    argv = ["weights", str(tmp_path), "--metric", "fvd", "--convert", str(tmp_path / "out")]
+    assert cli.main(argv) == 3
+    assert "WRONG" in capsys.readouterr().out and not (tmp_path / "out").exists()
+
+
 def test_missing_weights_name_the_file_and_its_source(tmp_path):
     with pytest.raises(FileNotFoundError, match="no --weights folder was given") as error:
         registry.load("fvd")
@@ -70,7 +94,7 @@ def test_fingerprints_follow_the_bytes_of_a_folder(tmp_path):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (["--verify"], "needs the folder"),
+        (["--verify"], "need the folder"),
         (["nowhere"], "No folder nowhere"),
         (["--metric", "lpip"], "Did you mean 'lpips'"),
     ],
