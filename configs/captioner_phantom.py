@@ -67,7 +67,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.ema.update(decay=0.995, warmup=True)
     config.train.update(
         batch_size=8 if args.runlocal else 32,
-        total_steps=40 if args.runlocal else 1000,
+        total_steps=40 if args.runlocal else 600,
         log_steps=25,
         ckpt_steps=20 if args.runlocal else 200,
     )

@@ -141,6 +141,22 @@ def pick_frames(num_stored: int, num_picked: int) -> np.ndarray:
     return np.round(np.linspace(0, num_stored - 1, num_picked)).astype(np.int64)
 
 
+def sincos_positions(side: int, width: int) -> np.ndarray:
+    """(1 + side * side, width) float32: sines and cosines of row and column, zero for the class.
+
+    Wavelengths grow from a few patches to several pictures, in equal ratios.
+    """
+    quarter = width // 4
+    rates = (4.0 * side) ** -(np.arange(quarter) / max(quarter, 1))
+    angles = np.arange(side)[:, None] * rates  # (side, quarter)
+    waves = np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+    rows = repeat(waves, "h e -> (h w) e", w=side)
+    columns = repeat(waves, "w e -> (h w) e", h=side)
+    table = np.zeros((1 + side**2, width), np.float32)
+    table[1:, : 4 * quarter] = np.concatenate([rows, columns], axis=1)
+    return table
+
+
 class VisionAttention(nnx.Module):
     """Self-attention with one matrix for queries, keys and values."""
 
@@ -201,7 +217,9 @@ class Vision(nnx.Module):
         normal = nnx.initializers.normal(bert.INIT_STD)
         self.patch = Patches(cfg, rngs=rngs)
         self.class_token = nnx.Param(normal(rngs.params(), (1, 1, width)))
-        self.positions = nnx.Param(normal(rngs.params(), (1, side**2 + 1, width)))
+        # As strong as the patches from the start: small random ones leave a model that is trained
+        # from nothing blind to sides for a long time. Released weights bring their own.
+        self.positions = nnx.Param(jnp.asarray(sincos_positions(side, width)[None]))
         keys = jax.random.split(rngs.params(), cfg.vision_layers)
         self.layers = jax.vmap(lambda key: VisionLayer(cfg, rngs=nnx.Rngs(key)))(keys)
         self.norm = _vision_norm(cfg, rngs)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax.models.bundle import Bundle
-from ffa_sora_jax.models.captioner import Blip, BlipConfig, pick_frames
+from ffa_sora_jax.models.captioner import Blip, BlipConfig, pick_frames, sincos_positions
 from tests.pipelines.tiny import random_params
 from tests.tolerances import TOL
 
@@ -33,6 +33,18 @@ def test_frames_are_spread_over_the_clip():
     assert pick_frames(21, 3).tolist() == [0, 10, 20]
     assert pick_frames(1, 1).tolist() == [0]
     assert pick_frames(2, 4).tolist() == [0, 0, 1, 1]
+
+
+def test_fresh_positions_tell_rows_and_columns():
+    table = sincos_positions(4, 18)
+    assert table.shape == (17, 18) and not table[0].any() and not table[:, 16:].any()
+    grid = table[1:].reshape(4, 4, 18)
+    # The first half depends on the row alone, the second on the column alone.
+    np.testing.assert_array_equal(grid[:, 0, :8], grid[:, 3, :8])
+    np.testing.assert_array_equal(grid[0, :, 8:], grid[3, :, 8:])
+    assert grid[1, 2, 0] == pytest.approx(np.sin(1)) and grid[1, 2, 12] == pytest.approx(np.cos(2))
+    distances = np.linalg.norm(table[1:, None] - table[None, 1:], axis=-1)
+    assert distances[~np.eye(16, dtype=bool)].min() > 0.5
 
 
 def test_pictures_are_normalised_frames():
