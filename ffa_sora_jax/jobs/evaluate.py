@@ -247,10 +247,14 @@ def _report(
 
 
 def _about(clip_set: ClipSet) -> dict[str, Any]:
-    weights = sorted({str(i.facts["weights_fingerprint"]) for i in clip_set.items
-                      if "weights_fingerprint" in i.facts})  # fmt: skip
+    """Where clips come from, and what their files say of how they were made."""
     about = {"where": clip_set.where, "clips": len(clip_set.items), "hash": clip_set.fingerprint}
-    return about | ({"weights": ", ".join(weights)} if weights else {})
+    for key, name in (("weights_fingerprint", "weights"), ("settings", "sampling")):
+        found = {json.dumps(item.facts.get(key), sort_keys=True) for item in clip_set.items}
+        if found != {"null"}:
+            known = [json.loads(text) for text in sorted(found)]
+            about[name] = known[0] if len(known) == 1 else known
+    return about
 
 
 def _remarks(plan: Plan) -> list[str]:

@@ -170,9 +170,10 @@ def _score(
         raise ValueError(f"eval.metrics has {loaded.entry.name!r}, which needs data with reports.")
     state = metric.init()
     for index, (made, real) in enumerate(zip(samples, references, strict=True)):
-        sample, reference = _to_clip(index, made), _to_clip(index, real)
-        if kind == "clip_text" and infos is not None:
-            text = {str(index): infos[index].report}
+        info = None if infos is None else infos[index]
+        sample, reference = (_to_clip(index, video, info) for video in (made, real))
+        if kind == "clip_text" and info is not None:
+            text = {str(index): info.report}
             state = metric.update(state, text, sample, loaded.params)
         else:
             state = metric.update(state, sample, reference, loaded.params)
@@ -190,6 +191,10 @@ def _to_uint8(video: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((video + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
-def _to_clip(number: int, video: np.ndarray) -> Clip:
-    """A batch of one clip (t, h, w, c) uint8 in [-1, 1]."""
-    return Clip(video=video[None].astype(np.float32) / 127.5 - 1, exam=np.array([number]))
+def _to_clip(number: int, video: np.ndarray, info: Any) -> Clip:
+    """A batch of one clip (t, h, w, c) uint8 in [-1, 1], with its times where they are known."""
+    return Clip(
+        video=video[None].astype(np.float32) / 127.5 - 1,
+        exam=np.array([number]),
+        times_s=info.times_s[None] if info is not None and info.times_known else None,
+    )

@@ -223,8 +223,10 @@ def test_outputs_of_sample_are_read_through_their_manifest(clips, tmp_path, caps
     manifest = Manifest(made)
     for i in range(4):
         big = np.repeat(np.repeat(video(i, 20 * i), 2, 1), 2, 2)
-        write(made, f"eye{i}", big, report=REPORTS[i], height=SIDE, width=SIDE, shown_px=2 * SIDE,
-              marked=True)  # fmt: skip
+        write(
+            made, f"eye{i}", big, report=REPORTS[i], height=SIDE, width=SIDE, shown_px=2 * SIDE,
+            marked=True, weights_fingerprint="abc", settings={"num_steps": 5},
+        )  # fmt: skip
         manifest.add_done(f"eye{i}", "k", [made / f"eye{i}.webp", made / f"eye{i}.json"])
     manifest.add_failed("eye4", "the model gave values that are not finite")
     write(made, "eye5", video(5, 100))  # not in the manifest
@@ -236,6 +238,8 @@ def test_outputs_of_sample_are_read_through_their_manifest(clips, tmp_path, caps
     assert found["metrics"]["psnr"]["value"] == pytest.approx(100.0)  # brought back to its pixels
     assert found["metrics"]["psnr"]["n"] == 3
     assert sorted(entry["clip"] for entry in found["failed"]) == ["eye3", "eye4"]
+    assert found["generated"]["weights"] == "abc"
+    assert found["generated"]["sampling"] == {"num_steps": 5}
     assert any("SYNTHETIC" in remark for remark in found["remarks"])
     assert any("enlarged" in remark for remark in found["remarks"])
 

@@ -74,7 +74,7 @@ def test_the_registry_serves_training_too(tmp_path, monkeypatch):
     )
     task = Darker()
     evaluate, writer = evaluator(tmp_path, task, metrics=("shift", "psnr", "prompted"))
-    infos = [types.SimpleNamespace(report="four", times_s=np.arange(3.0))]
+    infos = [types.SimpleNamespace(report="four", times_s=np.arange(3.0), times_known=True)]
     evaluate._source.examples = infos
     scalars = evaluate(new_toy_state(task), task.frozen(), 7)
     writer.close()
