@@ -140,10 +140,11 @@ def ssim(
       ValueError: the shapes differ, the frames are smaller than the window, or an unknown window.
     """
     _check_window(window)
-    x, y = (v / data_range for v in _check_pair(sample, reference))
+    # Channels go first: filters over the last axis are nine times as fast where it is the width.
+    x, y = (jnp.moveaxis(v, -1, -3) / data_range for v in _check_pair(sample, reference))
     taps, unbiased = _window(window)
-    if min(x.shape[-3:-1]) < len(taps):
-        raise ValueError(f"Frames of {x.shape[-3:-1]} px are smaller than SSIM's {len(taps)} px.")
+    if min(x.shape[-2:]) < len(taps):
+        raise ValueError(f"Frames of {x.shape[-2:]} px are smaller than SSIM's {len(taps)} px.")
     centre = 0.5 * (x.mean((-3, -2, -1), keepdims=True) + y.mean((-3, -2, -1), keepdims=True))
     x, y = x - centre, y - centre  # variances of small numbers: no cancellation in float32
     mean_x, mean_y = _filter(x, taps), _filter(y, taps)
@@ -187,8 +188,8 @@ def _window(window: str) -> tuple[np.ndarray, float]:
 
 
 def _filter(x: jax.Array, taps: np.ndarray) -> jax.Array:
-    """Separable window over h and w of (..., h, w, c), whole windows only."""
-    for axis in (-3, -2):
+    """Separable window over h and w of (..., h, w), whole windows only."""
+    for axis in (-2, -1):
         size = x.shape[axis] - len(taps) + 1
         parts = [
             float(tap) * jax.lax.slice_in_dim(x, i, i + size, axis=axis)
