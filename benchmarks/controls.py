@@ -19,7 +19,7 @@ from ffa_sora_jax.metrics import registry
 from ffa_sora_jax.metrics.base import OfTexts
 
 Disturb = Callable[[list[np.ndarray], int, np.random.Generator], np.ndarray]
-NAMES = ("psnr", "ssim", "ssim_uniform", "findings", "dye", "vessels", "recall")
+NAMES = ("psnr", "ssim", "ssim_uniform", "findings", "dye", "vessels")
 
 
 def _noise(sd: float) -> Disturb:
