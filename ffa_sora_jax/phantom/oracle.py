@@ -98,7 +98,8 @@ def read_findings(video: np.ndarray, times_s: np.ndarray) -> Reading:
 
 def delayed_quadrants(view: views.View) -> tuple[str, ...]:
     """The quadrant whose veins fill last, or all four where it does not stand out."""
-    late = np.log(np.maximum(oracle_features.quadrant_delays(view)[:, -2:], 0.3)).mean(axis=1)
+    rank = list(oracle_features.DELAY_RANKS).index("p75")  # veins, but not single slow pixels
+    late = np.log(np.maximum(oracle_features.quadrant_delays(view)[:, rank], 0.3))
     order = np.argsort(late)
     if late[order[-1]] - late[order[-2]] >= BRANCH_GAP:
         return (QUADRANTS[int(order[-1])],)

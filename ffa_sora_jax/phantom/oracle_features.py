@@ -26,7 +26,7 @@ RISES = (
 DARKER = (0.25, 0.4, 0.6, 0.9, 1.3)  # natural logarithms below the expected level
 DOT_RANKS = (1, 3, 6, 12, 25, 50, 100)
 VESSEL_SHARE = 0.14  # of a quadrant, taken as vessels
-RISE_END_S = 150.0  # later contrast tells of leaks, not of filling
+RISE_END_S = 75.0  # later contrast tells of leaks, not of filling
 DELAY_RANKS = {"p10": 0.1, "p25": 0.25, "p50": 0.5, "p75": 0.75, "p90": 0.9}
 TINY = 0.05  # of the field median, keeps logarithms finite
 
@@ -379,10 +379,10 @@ def delays(view: View) -> Features:
 
 def quadrant_delays(view: View) -> np.ndarray:
     """(4, 5) seconds: half-rise times of the vessels of each quadrant by `DELAY_RANKS`."""
-    lines = views.contrast(views.resized(view.frames, SMALL))
-    times = view.times_s
-    usable = [i for i in range(len(lines)) if times[i] <= RISE_END_S] or [0]
-    best = np.max([lines[max(i - 1, 0) : i + 2].mean(axis=0) for i in usable], axis=0)
+    count = max(int((view.times_s <= RISE_END_S).sum()), 1)
+    lines = views.contrast(views.resized(view.frames[:count], SMALL))
+    times = view.times_s[:count]
+    best = np.max([lines[max(i - 1, 0) : i + 2].mean(axis=0) for i in range(count)], axis=0)
     ranked = []
     for quadrant in QUADRANTS:
         inside = view.regions[quadrant][::2, ::2]
