@@ -35,7 +35,7 @@ class ClipItem:
     Attributes:
       name: unique in its set.
       digest: hash that changes with the clip.
-      read: gives (t, h, w, c) uint8.
+      read: gives (t, h, w, 1) uint8, the luma of colour clips.
       report: text that belongs to it, or None.
       patient: salted id, or None where unknown.
       times_s: (t,) seconds, or None.
@@ -267,4 +267,7 @@ def _of_dataset(folder: Path, split: str) -> ClipSet:
 
 
 def _read_record(split: prepared.Split, index: int) -> np.ndarray:
-    return np.asarray(split.read([index])[0]["video"])
+    video = np.asarray(split.read([index])[0]["video"])  # (t, h, w, 1 or 3)
+    if video.shape[-1] == 3:
+        return np.stack([cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in video])[..., None]
+    return video

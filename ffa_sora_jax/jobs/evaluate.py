@@ -28,6 +28,7 @@ import numpy as np
 
 from ffa_sora_jax.common import files
 from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
+from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips, evaluate_page, evaluate_rows, pairing, shards
 from ffa_sora_jax.jobs.clips import ClipItem, ClipSet
 from ffa_sora_jax.jobs.evaluate_page import Report
@@ -117,7 +118,7 @@ def _run(args: argparse.Namespace) -> int:
                     "command once without --shard to write the results.\n"
                 )
                 return SOME_FAILED if failed else OK
-            outcomes = [outcome(plan, loaded[n], rows[n].get, look) for n in names]
+            outcomes = _outcomes(plan, loaded, rows, look)
             report = _report(args, plan, look, outcomes, failed)
             _write(args.output, report, plan, look)
     except OSError as error:
@@ -213,6 +214,17 @@ def _waiting(
         if rows[name].get(case) is None and not any(c.digest in failed for c in case.clips)
     }
     return len(missing)
+
+
+def _outcomes(
+    plan: Plan, loaded: Mapping[str, Loaded], rows: Mapping[str, Rows], look: Look
+) -> list[Outcome]:
+    """The numbers of all metrics; resampling distances of sets takes minutes."""
+    progress, outcomes = Progress("metrics resampled", len(loaded)), []
+    for name, metric in loaded.items():
+        outcomes.append(outcome(plan, metric, rows[name].get, look))
+        progress.advance()
+    return outcomes
 
 
 # --- What is written ---
