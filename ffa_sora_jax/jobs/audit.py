@@ -31,7 +31,7 @@ from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips
 from ffa_sora_jax.jobs.manifest import Manifest, only_one
-from ffa_sora_jax.privacy import audit, membership, page, release, traces, verdict
+from ffa_sora_jax.privacy import audit, detect, membership, page, release, traces, verdict
 from ffa_sora_jax.privacy.audit import Evidence, Options, Subject
 from ffa_sora_jax.privacy.detect import Score, Scores
 from ffa_sora_jax.privacy.traces import Trace
@@ -145,7 +145,8 @@ def _audit(
         report["counts"]["generated"] += 1
         report["counts"]["unreadable"] += 1
     report["about"] = {
-        "program": f"ffa-sora-jax {__version__}, traces version {traces.VERSION}",
+        "program": f"ffa-sora-jax {__version__}, versions of traces and scores "
+        f"{traces.VERSION}, {detect.VERSION}",
         **{f"{name} clips": one.fingerprint for name, one in sets.items()},
         "false-positive rate": options.rate,
         "planted copies": options.controls,

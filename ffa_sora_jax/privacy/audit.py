@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from ffa_sora_jax.privacy import disturb, traces
+from ffa_sora_jax.privacy import detect, disturb, traces
 from ffa_sora_jax.privacy.calibration import Threshold, calibrate
 from ffa_sora_jax.privacy.detect import DETECTORS, Detectors, Scores, chance_of, matches
 from ffa_sora_jax.privacy.traces import Trace
@@ -237,7 +237,8 @@ class _Judge:
         self._gallery = _digest(subject.digest for subject, _ in known)
 
     def __call__(self, digest: str, trace: Trace, exclude: Sequence[int] = ()) -> Scores:
-        key = _digest([self._gallery, digest, str(sorted(exclude)), f"version {traces.VERSION}"])
+        version = f"versions {traces.VERSION} {detect.VERSION}"
+        key = _digest([self._gallery, digest, str(sorted(exclude)), version])
         return self._memory.scores(key, lambda: self._detectors.scores(trace, exclude))
 
 

@@ -13,6 +13,7 @@ from ffa_sora_jax.privacy.calibration import Threshold
 from ffa_sora_jax.privacy.traces import Trace, stack
 
 DETECTORS = ("vessels", "copy", "print")
+VERSION = 1  # raise when a score changes: stored ones are then made again
 
 
 @dataclasses.dataclass(frozen=True)
