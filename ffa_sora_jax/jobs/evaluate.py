@@ -38,10 +38,10 @@ from ffa_sora_jax.jobs.manifest import only_one
 from ffa_sora_jax.jobs.texts import read_texts
 from ffa_sora_jax.metrics import registry
 from ffa_sora_jax.metrics.registry import Loaded
+from ffa_sora_jax.video import sheet
 
 OK, STOPPED, SOME_FAILED = 0, 1, 3
 MAX_FRAMES, MIN_PX, MAX_PX = 1024, 16, 2048
-REAL_MARK = "PATIENT DATA"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -331,16 +331,14 @@ class _Sheets:
         made, real = self._made[name], self._real.get(name)
         parts = [self._sheet(made, "GENERATED")]
         if real is not None:
-            parts.append(self._sheet(real, "REFERENCE" if self._synthetic else REAL_MARK))
+            parts.append(self._sheet(real, "REFERENCE" if self._synthetic else sheet.REAL_MARK))
         caption = made.report or (real.report if real else None) or ""
         beside = f"beside {real.name}" if real else "without a partner"
         return np.concatenate(parts), f"{beside}\n{caption}"
 
     def _sheet(self, item: ClipItem, mark: str) -> np.ndarray:
-        from ffa_sora_jax.video.sheet import contact_sheet
-
         video, times = clips.conform(item, self._look.frames, self._look.size)
-        return contact_sheet(video, times, columns=11, mark=mark, phases=False)
+        return sheet.contact_sheet(video, times, columns=11, mark=mark, phases=False)
 
 
 def _say(folder: Path, report: Report) -> None:

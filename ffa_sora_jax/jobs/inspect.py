@@ -23,7 +23,6 @@ from ffa_sora_jax.jobs import inspect_page, summary
 from ffa_sora_jax.video import sheet
 
 LEAKS = 3
-REAL_MARK = "PATIENT DATA"  # of sheets of real exams, in place of SYNTHETIC
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -104,7 +103,7 @@ class Shown:
             np.asarray(self._record["video"])[..., 0],
             self.info.times_s if self.info.times_known else None,
             title=self.info.report if self.info.report.isascii() else self.info.exam_id,
-            mark=sheet.MARK if self.synthetic else REAL_MARK,
+            mark=sheet.MARK if self.synthetic else sheet.REAL_MARK,
             phases=self.synthetic,  # times of real exams start with the first frame or injection
         )
 

@@ -14,6 +14,7 @@ from PIL import Image, ImageDraw, ImageFont
 from ffa_sora_jax.video import io
 
 MARK = "SYNTHETIC"
+REAL_MARK = "PATIENT DATA"  # in its place on sheets of real exams
 # Start of each phase in seconds after dye first shows at the disc.
 PHASES = (
     (-float("inf"), "pre-arterial"),
