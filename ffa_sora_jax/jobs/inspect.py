@@ -1,6 +1,7 @@
 """`ffa-sora inspect`: what a prepared dataset holds, and whether its splits leak.
 
     ffa-sora inspect hospital_exams/512 --data-dir data --output page.html
+    ffa-sora inspect phantom/64_full --split test --table reports.csv
 
 Prints clips, patients, reports, sides, diseases, languages, frame times and report lengths of every
 split, and what the splits share; `--output` writes the same with contact sheets into one HTML file
@@ -8,6 +9,8 @@ that needs no other. Exit code: 0, or 3 if a patient or an exam lies in two spli
 """
 
 import argparse
+import csv
+import io
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -41,6 +44,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sheets", type=Path, metavar="FOLDER", help="write a contact sheet of every clip shown"
     )
+    parser.add_argument(
+        "--table", type=Path, metavar="TABLE.csv",
+        help="write ids and reports of a split, for `ffa-sora sample --reports`",
+    )  # fmt: skip
+    parser.add_argument("--split", default="test", help="of --table (default: test)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -51,7 +59,12 @@ def run(args: argparse.Namespace) -> int:
         raise ValueError("Name one dataset, such as: ffa-sora inspect phantom/64 --data-dir data")
     if args.output is not None and args.output.suffix != ".html":
         raise ValueError(f"--output is {args.output}; the page is written as .html.")
+    if args.table is not None and args.table.suffix != ".csv":
+        raise ValueError(f"--table is {args.table}; the table is written as .csv.")
     folder = find(args.name or args.dataset, args.data_dir)
+    if args.table is not None:
+        write_table(args.table, folder, args.split)
+        sys.stdout.write(f"{args.table}\n")
     splits = summary.summarise(folder, Tokenizer.load(args.tokenizer))
     leaks, remarks = summary.overlaps(splits)
     sys.stdout.write(f"{folder}: {size_mib(folder):.1f} MiB\n")
@@ -72,6 +85,16 @@ def run(args: argparse.Namespace) -> int:
         _write_page(args.output, folder, splits, (leaks, remarks), args.reports)
         sys.stdout.write(f"{args.output}\n")
     return LEAKS if leaks else 0
+
+
+def write_table(path: Path, folder: Path, split: str) -> None:
+    """Writes id and report of every clip of a split, in the order of the split."""
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["id", "report"])
+    table.writerows((info.exam_id, info.report) for info in prepared.Examples(folder, split))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_text(path, text.getvalue())
 
 
 def find(name: str, data_dir: Path) -> Path:

@@ -11,6 +11,7 @@ from ffa_sora_jax import cli
 from ffa_sora_jax.data import prepared
 from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.jobs import inspect, summary
+from ffa_sora_jax.jobs.rows import read_table
 
 
 @pytest.fixture
@@ -140,6 +141,15 @@ def test_what_splits_share_is_named(data_dir):
         assert summary.overlaps(plain | {"c": split("c", **change)}) == (leaks, remarks)
 
 
+def test_the_table_of_a_split_is_one_that_sample_reads(data_dir, tmp_path):
+    folder = inspect.find("phantom/64", data_dir)
+    path = tmp_path / "new" / "reports.csv"
+    inspect.write_table(path, folder, "train")
+    examples = prepared.Examples(folder, "train")
+    rows = read_table(path)
+    assert [(row.id, row.report) for row in rows] == [(e.exam_id, e.report) for e in examples]
+
+
 def test_a_folder_may_be_named_by_its_path(clinic_dir, monkeypatch):
     folder = clinic_dir / "hospital_exams" / "64" / "1.0.0"
     assert inspect.find(str(folder), clinic_dir / "x") == folder
@@ -154,6 +164,7 @@ def test_a_folder_may_be_named_by_its_path(clinic_dir, monkeypatch):
         (["phantom/64", "--dataset", "phantom/64"], "Name one dataset"),
         ([], "Name one dataset"),
         (["phantom/64", "--output", "page.txt"], "written as .html"),
+        (["phantom/64", "--table", "reports.json"], "written as .csv"),
         (["phantom/128"], "ffa-sora prepare --dataset phantom/128"),
     ],
 )
