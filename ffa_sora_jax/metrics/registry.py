@@ -17,6 +17,7 @@ from typing import Any
 from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.metrics import weights
 
+ASSETS = Path(__file__).resolve().parents[1] / "assets"
 KINDS = ("pair", "sets", "text", "clip_text")
 
 
@@ -39,6 +40,7 @@ class Entry:
       loader: "module:function".
       needs: keys of `weights.WEIGHTS`.
       network: what computes the features, "" if nothing does.
+      shipped: files of the package that the value depends on, below its assets.
       unit: of the value, "" if none.
       rows: metrics of one such name have the same rows, which are measured once; "" shares none.
       definition: the choices that decide the number, in one sentence.
@@ -55,6 +57,7 @@ class Entry:
     rows: str = ""
     definition: str = ""
     paper: Paper | None = None
+    shipped: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -97,6 +100,7 @@ _ENTRIES = (
     Entry(
         "lpips", "LPIPS (AlexNet)", "pair", "ffa_sora_jax.metrics.lpips:load_lpips_alex",
         ("alexnet",), network="AlexNet, LPIPS heads v0.1",
+        shipped=("lpips/lpips_alex.safetensors",),
         definition="mean over frames and clips of the spatially averaged distance; frames are not "
         "resized",
         paper=Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated"),
@@ -104,6 +108,7 @@ _ENTRIES = (
     Entry(
         "lpips_vgg", "LPIPS (VGG-16)", "pair", "ffa_sora_jax.metrics.lpips:load_lpips_vgg",
         ("vgg16",), network="VGG-16, LPIPS heads v0.1",
+        shipped=("lpips/lpips_vgg.safetensors",),
         definition="as LPIPS (AlexNet), on VGG-16: another number",
         paper=Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated"),
     ),
@@ -141,6 +146,20 @@ _ENTRIES = (
     Entry(
         "kvd", "KVD", "sets", f"{_FVD}:load_kvd", ("i3d",), network=_I3D, rows="i3d-styleganv",
         definition="unbiased polynomial-kernel distance of the features of FVD; may be below 0",
+    ),
+    Entry(
+        "fvd_videomae", "Content-debiased FVD", "sets",
+        "ffa_sora_jax.metrics.fvd_videomae:load_fvd_videomae", ("videomae",),
+        network="VideoMAE v2, ViT-g/14, 1408 means over tubes",
+        definition="16 of all frames, squashed to 224 px bilinearly without smoothing; covariance "
+        "over n",
+    ),
+    Entry(
+        "fvd_phantom", "FVD-phantom (not FVD)", "sets",
+        "ffa_sora_jax.metrics.fvd_phantom:load_fvd_phantom",
+        network="features of this project, trained on phantoms, 128 numbers",
+        definition="21 frames of 64 px, grey; another metric than FVD, not comparable with it",
+        shipped=("phantom_features/model.safetensors",),
     ),
     Entry(
         "fid", "FID", "sets", "ffa_sora_jax.metrics.fid:load_fid", ("inception",),
@@ -250,7 +269,8 @@ def load(name: str, folder: Path | None = None) -> Loaded:
             raise ValueError(f"{path}: {problem}.")
     module, function = entry.loader.split(":")
     metric, params = getattr(importlib.import_module(module), function)(folder)
-    hashes = {path.name: weights.fingerprint(path) for path in paths.values()}
+    files = [*paths.values(), *(ASSETS / name for name in entry.shipped)]
+    hashes = {path.name: weights.fingerprint(path) for path in files}
     return Loaded(entry, metric, params, hashes)
 
 
