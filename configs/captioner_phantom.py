@@ -46,6 +46,8 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         token_dropout=0.2,
         shift=0.06,
         gain=0.2,
+        emphasised=(299, 304, 434, 441),  # "left" and "right" in the shipped tokenizer
+        emphasis=20.0,
     )
     config.data = dict(
         name="phantom/64_full",

@@ -66,6 +66,16 @@ def test_smoothing_mixes_in_the_mean_over_the_vocabulary(params):
     assert float(scalars["nll"]) == pytest.approx(plain, abs=TOL["unit"])
 
 
+def test_emphasised_tokens_count_more(params):
+    shown = np.array([[62, 5, 9, 3], [62, 7, 8, 6]])
+    logits = jax.jit(Bundle.create(Blip, CFG).apply)(params, clip().video, shown)
+    own = -np.take_along_axis(np.asarray(jax.nn.log_softmax(logits)), IDS[..., None], -1)[..., 0]
+    weights = np.array([[1, 5, 1, 0], [5, 1, 1, 1]])
+    value, scalars = loss(task(emphasised=(9, 7), emphasis=5.0), params, clip())
+    assert float(value) == pytest.approx((own * weights).sum() / weights.sum(), abs=TOL["model"])
+    assert float(scalars["nll"]) == pytest.approx(own[MASK].mean(), abs=TOL["model"])
+
+
 def test_token_dropout_hides_inputs_and_no_targets():
     all_hidden = task(token_dropout=0.999)
     text = Text(ids=jnp.asarray(IDS), mask=jnp.asarray(MASK))
