@@ -30,7 +30,7 @@ class FakeEncoder:
 @pytest.fixture
 def encoder(monkeypatch):
     fake = FakeEncoder()
-    monkeypatch.setattr(cache_text, "from_pretrained", lambda path: fake)
+    monkeypatch.setattr(cache_text, "from_pretrained", lambda path, encoder_only: fake)
     monkeypatch.setattr(cache_text, "SHARD_TEXTS", 16)
     return fake
 

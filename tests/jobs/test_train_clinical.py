@@ -17,7 +17,7 @@ from ffa_sora_jax.models.t5 import T5Config, T5Encoder
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train.writer import read_metrics
-from tests.models.wfvae_golden import quick_compile
+from tests.compiling import quick_compile
 from tests.pipelines.tiny import random_params
 from tests.tfds_ffa import exams
 

@@ -13,9 +13,16 @@ from ffa_sora_jax.metrics.fid import FID, KID, RESIZES
 from ffa_sora_jax.metrics.kernel import kernel_distance
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.inception import InceptionConfig, InceptionV3
+from tests.compiling import quick_compile
 from tests.tolerances import TOL
 
 NARROW = InceptionConfig(divisor=32, num_classes=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_compile():
+        yield
 
 
 @functools.cache

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
 from safetensors.numpy import save_file
 
 from ffa_sora_jax.convert import engine
@@ -13,8 +14,16 @@ from ffa_sora_jax.convert import inception as converter
 from ffa_sora_jax.models import inception
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.inception import InceptionConfig, InceptionV3
+from tests.compiling import quick_compile
+from tests.pipelines.tiny import random_params
 
 NARROW = InceptionConfig(divisor=32, num_classes=4)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick():
+    with quick_compile():
+        yield
 
 
 def test_published_size():
@@ -39,14 +48,14 @@ def test_mean_pools_leave_out_the_border():
 
 def test_last_block_pools_by_the_maximum():
     bundle = Bundle.create(InceptionV3, NARROW)
-    model = InceptionV3(NARROW, rngs=inception.nnx.Rngs(0))
+    model = nnx.eval_shape(lambda: InceptionV3(NARROW, rngs=nnx.Rngs(0)))
     assert model.Mixed_7c.largest and not model.Mixed_7b.largest
     assert bundle.cfg.divisor == 32
 
 
 def test_files_are_read_with_their_counters_ignored(tmp_path):
     bundle = Bundle.create(InceptionV3, NARROW)
-    params = bundle.init(jax.random.key(1))
+    params = random_params(bundle.abstract, 1)
     state = engine.to_state_dict(converter.RULES, params)
     state["Mixed_5b.branch1x1.bn.num_batches_tracked"] = np.array(1)
     save_file(state, tmp_path / "inception.safetensors")

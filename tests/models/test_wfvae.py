@@ -17,7 +17,8 @@ from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.layers import LayerConfig
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.models.wfvae_pca import pca_init
-from tests.models.wfvae_golden import last, load, quick_compile, tiny_model
+from tests.compiling import quick_compile
+from tests.models.wfvae_golden import last, load, tiny_model
 from tests.tolerances import TOL
 
 LAYER = LayerConfig()

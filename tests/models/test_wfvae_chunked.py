@@ -11,7 +11,8 @@ import pytest
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.models.wfvae_chunked import ChunkedVAE, decode_tiled, decoder_radius
-from tests.models.wfvae_golden import last, load, quick_compile, tiny_model
+from tests.compiling import quick_compile
+from tests.models.wfvae_golden import last, load, tiny_model
 from tests.tolerances import TOL
 
 LATENT_FRAMES = range(1, 10)  # 1, 5, ..., 33 video frames

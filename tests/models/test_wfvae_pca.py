@@ -7,7 +7,7 @@ import pytest
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.models.wfvae_pca import pca_init
-from tests.models.wfvae_golden import quick_compile
+from tests.compiling import quick_compile
 
 LINEAR = WFVAEConfig(
     in_channels=1, latent_dim=4, base_channels=4, encoder_num_resblocks=1, decoder_num_resblocks=1,

@@ -1,10 +1,8 @@
 """Golden vectors of WF-VAE as channels-last arrays, and the tiny model that made them."""
 
-import contextlib
 import dataclasses
 import functools
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,14 +34,6 @@ def meta() -> dict[str, Any]:
 
 def tiny_state() -> dict[str, np.ndarray]:
     return load("tiny_weights")
-
-
-@contextlib.contextmanager
-def quick_compile() -> Iterator[None]:
-    """Compiles fast instead of well: the tests below run each program once."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 @functools.cache

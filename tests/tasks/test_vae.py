@@ -15,8 +15,9 @@ from ffa_sora_jax.models.discriminators import DiscriminatorConfig
 from ffa_sora_jax.models.wfvae import WFVAEConfig
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.tasks.vae import VAELossConfig, VAETask
+from tests.compiling import quick_compile
 from tests.models import test_discriminators
-from tests.models.wfvae_golden import last, load, meta, quick_compile, tiny_model
+from tests.models.wfvae_golden import last, load, meta, tiny_model
 from tests.tolerances import TOL
 
 
