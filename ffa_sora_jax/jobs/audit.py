@@ -9,8 +9,8 @@ again with the same command. While it works it keeps small vessel maps of real e
 which are patient data; they are removed when the report is written, unless `--keep-work`.
 
 Exit code: 0 no copies found; 1 stopped (Ctrl-C, SIGTERM, disk full); 2 bad usage or input; 3 no
-copies found, but some generated clips cannot be read or judged; 4 copies found, memory suspected,
-or inconclusive.
+copies found, but some generated clips match by accident or cannot be read or judged; 4 copies
+found, memory suspected, or inconclusive.
 """
 
 import argparse
@@ -30,7 +30,7 @@ from ffa_sora_jax.common import files
 from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips
-from ffa_sora_jax.jobs.manifest import Manifest, only_one
+from ffa_sora_jax.jobs.manifest import Manifest, only_one, sha256_file
 from ffa_sora_jax.privacy import audit, detect, membership, page, release, traces, verdict
 from ffa_sora_jax.privacy.audit import Evidence, Options, Subject
 from ffa_sora_jax.privacy.detect import Score, Scores
@@ -102,7 +102,7 @@ def _run(args: argparse.Namespace) -> int:
     try:
         with only_one(args.output):
             report = _audit(args, options, sets, features)
-            _write(args, report)
+            _write(args, report, sets["generated"].items)
     except OSError as error:
         return _stopped(str(error))
     return _tell(args, report)
@@ -140,6 +140,8 @@ def _audit(
     attack, model = _attack(args, sets, evidence, memory)
     aligned = None if features is None else _aligned(features, subjects, evidence)
     report = verdict.conclude(evidence, options, attack, aligned)
+    for sample in report["samples"]:  # the report is passed on: no path of this machine
+        sample["reason"] = sample["reason"].replace(f"{sets['generated'].where}/", "")
     for name, reason in sets["generated"].failed.items():
         report["samples"].append(_missing(name, reason))
         report["counts"]["generated"] += 1
@@ -155,7 +157,9 @@ def _audit(
     return report
 
 
-def _write(args: argparse.Namespace, report: dict[str, Any]) -> None:
+def _write(
+    args: argparse.Namespace, report: dict[str, Any], generated: Sequence[clips.ClipItem]
+) -> None:
     files.write_json(args.output / REPORT, report)
     files.write_text(args.output / PAGE, page.render(report))
     if args.release is not None and report["verdict"] != verdict.INCONCLUSIVE:
@@ -163,7 +167,9 @@ def _write(args: argparse.Namespace, report: dict[str, Any]) -> None:
         clean = [s["name"] for s in report["samples"] if s["verdict"] == "clean"]
         digest = hashlib.sha256((args.output / REPORT).read_bytes()).hexdigest()
         about = {"audit_sha256": digest, "audit_verdict": report["verdict"]}
-        release.release({n: _files_of(source, n) for n in clean}, source, args.release, about)
+        digests = {item.name: item.digest for item in generated}
+        examined = {name: _files_of(source, name, digests[name]) for name in clean}
+        release.release(examined, source, args.release, about)
     if not args.keep_work:
         shutil.rmtree(args.output / WORK, ignore_errors=True)
 
@@ -186,7 +192,7 @@ def _tell(args: argparse.Namespace, report: dict[str, Any]) -> int:
     sys.stdout.write("\n".join(lines) + "\n")
     if report["verdict"] != verdict.CLEAN:
         return FOUND
-    return SOME_FAILED if counts["undecided"] + counts["unreadable"] else OK
+    return SOME_FAILED if counts["clean"] < counts["generated"] else OK
 
 
 def _stopped(reason: str) -> int:
@@ -209,9 +215,10 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _subject(item: clips.ClipItem) -> Subject:
-    eye = item.facts.get("eye")
+    eye, patient = item.facts.get("eye"), item.patient
+    patient = None if patient is None else str(patient).strip() or None  # files may say 17, or ""
     return Subject(
-        item.name, item.digest, functools.partial(_grey, item), item.report, item.patient,
+        item.name, item.digest, functools.partial(_grey, item), item.report, patient,
         eye if eye in ("right", "left") else "",
     )  # fmt: skip
 
@@ -352,10 +359,18 @@ def _folder(given: str) -> Path:
     return folder
 
 
-def _files_of(folder: Path, name: str) -> list[Path]:
-    """Video or folder of frames, sidecar and sheet of one clip."""
-    return [
-        path
-        for path in sorted(folder.iterdir())
-        if path.name == name or path.stem == name or path.name == f"{name}.sheet.png"
-    ]
+def _files_of(folder: Path, name: str, digest: str) -> list[Path]:
+    """The files that were examined as clip `name`, its sidecar and its sheet, and no others.
+
+    Raises:
+      ValueError: the video is not the one that was examined.
+    """
+    if (folder / name).is_dir():
+        found = sorted((folder / name).glob("*.png"))
+    else:
+        same = (p for p in sorted(folder.iterdir()) if p.is_file() and name in (p.name, p.stem))
+        found = [path for path in same if sha256_file(path) == digest]
+    if not found:
+        raise ValueError(f"Clip {name} has changed since it was examined; run the audit again.")
+    beside = (folder / f"{name}.json", folder / f"{name}.sheet.png")
+    return [*found, *filter(Path.is_file, beside)]

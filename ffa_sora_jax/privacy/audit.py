@@ -132,7 +132,8 @@ class Evidence:
       holdout_scores: of the hold-out clips that count.
       generated, train, holdout: subjects and traces of clips that could be read.
       train_places: (len(train),) place of each training clip among all that were given.
-      shared_patients: hold-out clips left out because their patient is in the training data.
+      shared_patients: hold-out clips left out because they or their patient are in the training
+        data.
       num_unreadable: training and hold-out clips that could not be read.
     """
 
@@ -180,7 +181,8 @@ def gather(
     if not known:
         raise ValueError(f"No training clip can be read: {next(iter(bad.values()))}")
     patients = {subject.patient for subject, _ in known} - {None}
-    others = [subject for subject in holdout if subject.patient not in patients]
+    digests = {subject.digest for subject, _ in known}
+    others = [s for s in holdout if s.patient not in patients and s.digest not in digests]
     unseen = tuple(_traced(others, memory, bad_holdout, advance))
     refused: dict[str, str] = {}
     made = tuple(_traced(generated, memory, refused, advance))
@@ -279,7 +281,7 @@ def _controls(
     count = min(options.controls, len(known))
     for number, place in enumerate(np.linspace(0, len(known) - 1, count).round().astype(int)):
         subject, family = known[place][0], families[number % len(families)]
-        digest = _digest([subject.digest, family, f"seed {options.seed}"])
+        digest = _digest([subject.digest, family, f"seed {options.seed} {number}"])
 
         def make(subject: Subject = subject, family: str = family, number: int = number) -> Trace:
             rng = np.random.default_rng(np.random.SeedSequence((options.seed, number)))

@@ -80,13 +80,21 @@ def _counts(counts: Mapping[str, int]) -> str:
         ["... that match a training clip", counts["match"]],
         ["... in which no eye can be recognised: not judged", counts["undecided"]],
         ["... that cannot be read", counts["unreadable"]],
-        [f"Training clips, of {counts['train_patients']} patients", counts["train"]],
-        [f"Hold-out clips, of {counts['holdout_patients']} other patients", counts["holdout"]],
-        ["Hold-out clips left out: their patient is in the training data",
+        [f"Training clips, of {_patients(counts, 'train', 'patients')}", counts["train"]],
+        [f"Hold-out clips, of {_patients(counts, 'holdout', 'other patients')}", counts["holdout"]],
+        ["Hold-out clips left out: they, or their patient, are in the training data",
          counts["holdout_left_out_as_patients_of_train"]],
         ["Training and hold-out clips that cannot be read", counts["real_clips_unreadable"]],
     ]  # fmt: skip
     return page.table(["", "number"], [[page.text(what), number] for what, number in rows])
+
+
+def _patients(counts: Mapping[str, int], side: str, noun: str) -> str:
+    """How many patients, as far as the data say whose clips they are."""
+    known, unknown = counts[f"{side}_patients"], counts[f"{side}_of_unknown_patient"]
+    if not unknown:
+        return f"{known} {noun}"
+    return f"{known} known {noun} ({unknown} clips do not say of whom)"
 
 
 def _offenders(samples: list[Mapping[str, Any]]) -> str:

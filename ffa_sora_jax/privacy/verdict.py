@@ -79,11 +79,14 @@ def _overall(evidence: Evidence, options: Options, near: dict[str, Any]) -> tupl
     reasons = [reason for name, tests in near.items() for reason in _leaning(name, tests)]
     if reasons:
         return SUSPECTED, reasons
-    bound = share_interval(0, len(judged))[1]
+    bound = share_interval(len(matched), len(judged))[1]
     text = (
-        f"{len(matched)} of {len(judged)} clips match a training clip, no more than accident gives "
-        f"(about {expected:.1f}). With 95 % confidence at most {100 * bound:.1f} % of all clips "
-        "made in this way are copies that this audit would have recognised beyond doubt."
+        f"{len(matched)} of {len(judged)} clips match a training clip, which accident may do "
+        f"(it gives about {expected:.1f})."
+        + " A clip that matches must not be shared all the same."
+        * bool(matched)
+        + f" With 95 % confidence at most {100 * bound:.1f} % of all clips made in this way are "
+        "copies of the kinds that this audit recognises."
     )
     return CLEAN, [text]
 
@@ -153,9 +156,11 @@ def _counts(evidence: Evidence) -> dict[str, int]:
         "generated": len(verdicts),
         **{name: verdicts.count(name) for name in ("clean", "match", "undecided", "unreadable")},
         "train": len(evidence.train),
-        "train_patients": len({subject.group for subject, _ in evidence.train}),
+        "train_patients": len({subject.patient for subject, _ in evidence.train} - {None}),
+        "train_of_unknown_patient": sum(s.patient is None for s, _ in evidence.train),
         "holdout": len(evidence.holdout),
-        "holdout_patients": len({subject.group for subject, _ in evidence.holdout}),
+        "holdout_patients": len({subject.patient for subject, _ in evidence.holdout} - {None}),
+        "holdout_of_unknown_patient": sum(s.patient is None for s, _ in evidence.holdout),
         "holdout_left_out_as_patients_of_train": evidence.shared_patients,
         "real_clips_unreadable": evidence.num_unreadable,
     }
@@ -210,8 +215,11 @@ def _nearness(
         return {"train_share": [], "distance_ratio": None, "by_report": {}, "copies_at_1": None}
     to_train = neighbours.distances(generated, train)
     to_holdout = neighbours.distances(generated, holdout)
-    groups = [[subject.group for subject, _ in side] for side in (evidence.train, evidence.holdout)]
-    both = (groups[0], groups[1])
+    # no patient is on both sides, but files of both folders may have one name
+    both = (
+        [f"train {subject.group}" for subject, _ in evidence.train],
+        [f"holdout {subject.group}" for subject, _ in evidence.holdout],
+    )
     ratio = neighbours.distance_ratio(to_train, to_holdout, both)
     return {
         "train_share": [

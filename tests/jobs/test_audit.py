@@ -7,6 +7,7 @@ import pytest
 from ffa_sora_jax import cli
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import audit
+from ffa_sora_jax.jobs.clips import ClipItem
 from ffa_sora_jax.privacy import disturb
 from ffa_sora_jax.video import io
 from tests.privacy.eyes import clip
@@ -115,6 +116,8 @@ def test_bad_clips_are_withheld_and_counted(folders, done, capsys):
             (made / name).unlink()
     text = capsys.readouterr().out
     assert code == audit.FOUND and "unreadable: torn" in text and "undecided: black" in text
+    for name in ("audit.json", "audit.html"):
+        assert str(made) not in (output / name).read_text()
     assert not {"torn.gif", "black.gif"} & {p.name for p in (folders / "share2").iterdir()}
 
 
@@ -156,3 +159,34 @@ def test_bad_usage_is_named(folders, done, tmp_path, capsys):
     shutil.copytree(done[1] / "work", tmp_path / "out" / "work")
     assert cli.main(command(folders, tmp_path / "out", "--release", str(tmp_path / "share"))) == 2
     assert "old.gif" in capsys.readouterr().err
+
+
+def test_only_files_that_were_examined_are_released(folders, done, tmp_path):
+    made = tmp_path / "made"
+    made.mkdir()
+    shutil.copy(folders / "made" / "new0.gif", made / "new0.gif")
+    io.save_video(made / "new1", clip(MADE, 1))  # a folder of frames
+    io.save_video(made / "copy", clip(TRAIN, 5))
+    (made / "copy").rename(made / "new0.v2")  # starts like the name of a clean clip
+    for name in ("new0.dcm", "new0.png", "new1/original.dcm"):
+        (made / name).write_bytes(b"never examined")
+    output, share = tmp_path / "out", tmp_path / "share"
+    shutil.copytree(done[1] / "work", output / "work")
+    more = ["--generated", str(made), "--release", str(share)]
+    assert cli.main(command(folders, output, *more)) == audit.FOUND
+    shared = {p.relative_to(share).as_posix() for p in share.rglob("*") if p.is_file()}
+    frames = {p.relative_to(made).as_posix() for p in (made / "new1").glob("*.png")}
+    assert frames and shared == {"new0.gif", "release.json"} | frames
+
+
+def test_a_clip_that_changed_after_its_examination_is_not_released(tmp_path):
+    (tmp_path / "new.gif").write_bytes(b"other")
+    with pytest.raises(ValueError, match="has changed"):
+        audit._files_of(tmp_path, "new", "digest of what was examined")
+
+
+def test_patients_may_be_numbers_or_empty():
+    def patient(value):
+        return audit._subject(ClipItem("a", "b", lambda: None, patient=value)).patient
+
+    assert [patient(value) for value in (17, "17 ", "", None)] == ["17", "17", None, None]

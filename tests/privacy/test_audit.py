@@ -194,3 +194,40 @@ def test_empty_and_small_sets_are_refused(sides):
         gather([], train, holdout)
     with pytest.raises(ValueError, match="at least 8"):
         gather(subjects(MADE, 1), train[:3], holdout[:4])
+
+
+def test_clips_of_unknown_patients_may_have_the_same_names_on_both_sides(sides, memory):
+    """As in two folders of 0001.mp4, 0002.mp4, ... without a word on whose they are."""
+
+    def nameless(side):
+        return [
+            dataclasses.replace(one, name=f"{i:04d}", patient=None) for i, one in enumerate(side)
+        ]
+
+    train, holdout = nameless(sides[0]), nameless(sides[1])
+    evidence = gather(subjects(MADE, 12), train, holdout, OPTIONS, memory)
+    report = verdict.conclude(evidence, OPTIONS)
+    assert report["verdict"] == verdict.CLEAN, report["reasons"]
+    for share in report["nearness"]["grey+vessels"]["train_share"]:
+        assert share["chance"] == pytest.approx(23 / 39, abs=0.01)
+    counts = report["counts"]
+    assert counts["train_patients"] == 0 and counts["train_of_unknown_patient"] == 23
+    shown = page.render(report)
+    assert "0 known patients (23 clips do not say of whom)" in shown
+
+
+def test_training_clips_among_the_hold_out_are_left_out(sides, memory):
+    train, holdout = sides
+    again = [dataclasses.replace(one, name=f"x{one.name}", patient=None) for one in train[:5]]
+    evidence = gather(subjects(MADE, 12), train, [*holdout, *again], OPTIONS, memory)
+    assert evidence.shared_patients == 5 and len(evidence.holdout) == len(holdout)
+
+
+def test_an_accidental_match_is_not_called_fit_to_share(clean):
+    """One match of 12, no rarer than accident makes it: no copies found, but not for sharing."""
+    first = dataclasses.replace(clean.judged[0], verdict="match", fired=("copy",), chance=0.003)
+    evidence = dataclasses.replace(clean, judged=(first, *clean.judged[1:]))
+    result, reasons = verdict._overall(evidence, OPTIONS, {})
+    assert result == verdict.CLEAN
+    assert "must not be shared" in reasons[0]
+    assert "at most 38.5 %" in reasons[0]  # Clopper-Pearson of 1 among 12, not of 0
