@@ -57,9 +57,6 @@ def main() -> None:
         "likely": [named(unseen)] * len(exams),
     }
     rows = {name: scores(true, said) for name, said in guesses.items()}
-    diseases = [exam.exam.diseases for exam in exams]
-    for name, texts in (("captioner", written), ("drawn", drawn)):
-        rows[name]["disease"] = disease_share(diseases, texts)
     sys.stdout.write(table(rows))
     sys.stdout.write(f"\n{seconds:.2f} s per report, compile included\n")
     for exam, text in list(zip(exams, written, strict=True))[: args.examples]:
@@ -118,24 +115,17 @@ def best_fixed_set(prior: Sequence[Named]) -> frozenset[str]:
     return best[1]
 
 
-def disease_share(diseases: Sequence[Sequence[str]], texts: Sequence[str]) -> float:
-    """Share of exams with a disease whose first one stands in the text, word for word."""
-    sick = [(known[0], text) for known, text in zip(diseases, texts, strict=True) if known]
-    return float(np.mean([name.lower() in text.lower() for name, text in sick]))
-
-
 def table(rows: dict[str, dict[str, Any]]) -> str:
     """Markdown."""
-    lines = ["| report | F1 of findings | precision | recall | same set | eye | disease named |",
-             "|---|---|---|---|---|---|---|"]  # fmt: skip
+    lines = ["| report | F1 of findings | precision | recall | same set | eye |",
+             "|---|---|---|---|---|---|"]  # fmt: skip
     for name, row in rows.items():
         low, high = row["f1_interval"]
         eye_low, eye_high = row["laterality_interval"]
-        disease = f"{row['disease']:.3f}" if "disease" in row else ""
         lines.append(
             f"| {name} | {row['f1']:.3f} ({low:.3f} to {high:.3f}) | {row['precision']:.3f} "
             f"| {row['recall']:.3f} | {row['same_set']:.3f} "
-            f"| {row['laterality']:.3f} ({eye_low:.3f} to {eye_high:.3f}) | {disease} |"
+            f"| {row['laterality']:.3f} ({eye_low:.3f} to {eye_high:.3f}) |"
         )
     lines += ["", "| class | exams | " + " | ".join(rows) + " |", "|---|---|" + "---|" * len(rows)]
     for name in CLASSES:

@@ -34,8 +34,3 @@ def test_the_best_fixed_set_beats_every_other():
     for name in reading.CLASSES:
         other = best ^ {name}
         assert reading.rates(there, reading.matrix([says(*other)] * 60))[0] <= value
-
-
-def test_disease_counts_only_where_there_is_one():
-    share = reading.disease_share([("Coats disease", "x"), (), ("y",)], ["coats Disease,", "", "z"])
-    assert share == 0.5
