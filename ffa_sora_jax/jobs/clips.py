@@ -12,6 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from ffa_sora_jax.video import images, io
 from ffa_sora_jax.video.standardize import standardize, standardize_times
 
 ANIMATIONS = ("gif", "webp")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".gif", ".webp")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,6 +195,8 @@ def _videos(folder: Path) -> dict[str, Path]:
 def _is_video(path: Path) -> bool:
     if not path.is_file() or path.suffix.lower() in (".json", ".jsonl", ".png", ".csv"):
         return False
+    if not path.stat().st_size:  # cut short: named among what cannot be read, others go on
+        return path.suffix.lower() in VIDEO_SUFFIXES
     return images.sniff(path) in (*images.VIDEOS, *ANIMATIONS)
 
 
@@ -209,7 +213,7 @@ def _item(name: str, path: Path) -> ClipItem:
     facts = _facts(beside) if beside.is_file() else {}
     times = facts.get("times_s")
     return ClipItem(
-        name, _digest(path), functools.partial(_read, path, facts),
+        name, _digest(path, facts), functools.partial(_read, path, facts),
         report=facts.get("report"), patient=facts.get("patient"),
         times_s=None if times is None else np.asarray(times, np.float32), facts=facts,
     )  # fmt: skip
@@ -222,7 +226,19 @@ def _facts(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} is no JSON ({error}); correct it or take it away.") from error
     if not isinstance(facts, dict):
         raise ValueError(f"{path} holds no JSON object; correct it or take it away.")
+    for key in ("report", "patient"):
+        if not isinstance(facts.get(key), str | None):
+            raise ValueError(f"{path}: {key} is {facts[key]!r}; expected a text.")
+    if not _are_seconds(facts.get("times_s")):
+        raise ValueError(f"{path}: times_s is {facts['times_s']!r}; expected a list of seconds.")
     return facts
+
+
+def _are_seconds(times: Any) -> bool:
+    numbers = times if isinstance(times, list) else [None]
+    return times is None or all(
+        isinstance(t, int | float) and not isinstance(t, bool) and math.isfinite(t) for t in numbers
+    )
 
 
 def _read(path: Path, facts: Mapping[str, Any]) -> np.ndarray:
@@ -234,10 +250,11 @@ def _read(path: Path, facts: Mapping[str, Any]) -> np.ndarray:
     return video
 
 
-def _digest(path: Path) -> str:
-    if path.is_file():
-        return sha256_file(path)
-    lines = [f"{part.name} {sha256_file(part)}" for part in sorted(path.glob("*.png"))]
+def _digest(path: Path, facts: Mapping[str, Any]) -> str:
+    """Changes with the bytes, and with what the file beside them says of size and times."""
+    parts = [path] if path.is_file() else sorted(path.glob("*.png"))
+    lines = [f"{part.name if path.is_dir() else ''} {sha256_file(part)}" for part in parts]
+    lines.append(json.dumps([facts.get(key) for key in ("height", "width", "times_s")]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 

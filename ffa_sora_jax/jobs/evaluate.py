@@ -253,7 +253,7 @@ def _report(
         all_failed += pairs.alone.items()
     del args
     return Report(
-        about, outcomes, _remarks(plan), sorted(set(all_failed)),
+        about, outcomes, [*_remarks(plan), *_remarks_on(outcomes)], sorted(set(all_failed)),
         synthetic=generated.synthetic and reference.synthetic,
     )  # fmt: skip
 
@@ -291,6 +291,23 @@ def _remarks(plan: Plan) -> list[str]:
             "references are few: distances of sets are far above their limit. Compare them with "
             "their floor only."
         )
+    return remarks
+
+
+def _remarks_on(outcomes: Sequence[Outcome]) -> list[str]:
+    """What the clips were too few for."""
+    remarks = []
+    for o in outcomes:
+        title, values = o.record["title"], o.record["values"]
+        if o.record["value"] is None and not o.record["unmeasured"]:
+            remarks.append(f"{title} has no value: too few clips on one of the two sides.")
+        elif left_out := [
+            k for k in getattr(o.loaded.metric, "ks", ()) if f"recall_at_{k}" not in values
+        ]:
+            remarks.append(
+                f"{title}: K = {', '.join(map(str, left_out))} is more than the references and is "
+                "left out of the mean; the paper's mean has it."
+            )
     return remarks
 
 

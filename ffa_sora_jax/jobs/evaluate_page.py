@@ -98,7 +98,8 @@ def summary(report: Report) -> list[str]:
 _HEAD = ("metric", "value (95 % interval)", "real beside real", "N", "network, weights", "paper")
 _HOW_TO_READ = (
     "Real beside real is what the same metric says of real clips alone: of distances of sets, the "
-    "floor that their size allows; of pairs, what each section says. N is samples / references. A "
+    "floor that their size allows; of pairs, what each section says. Chance is what clips of other "
+    "patients score. N is samples / references. A "
     "paper's figure was measured on other data, often with other weights: it is no target."
 )
 
@@ -146,7 +147,8 @@ def _floor(record: Mapping[str, Any]) -> str:
     floor = record["floor"]
     if not floor:
         return ""
-    text = f"{_short(floor['value'])} at N = {floor['n']}"
+    chance = "chance: " if floor["what"].endswith("the level of chance") else ""
+    text = f"{chance}{_short(floor['value'])} at N = {floor['n']}"
     if "generated_at_this_n" in floor:
         text += f" (generated there: {_short(floor['generated_at_this_n'])})"
     return text

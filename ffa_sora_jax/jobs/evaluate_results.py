@@ -200,6 +200,8 @@ def _floor_of_rows(plan: Plan, loaded: Loaded, get: Get) -> dict[str, Any] | Non
     rows = [row for _, case in cases if (row := get(case)) is not None]
     if not rows:
         return None
+    if loaded.metric.of_sample:
+        what = "real clips by themselves"
     value = loaded.metric.value(np.stack(rows))[loaded.metric.name]
     return {"what": what, "value": _number(value), "n": len(rows)}
 

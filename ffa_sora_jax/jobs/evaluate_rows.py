@@ -30,6 +30,7 @@ from ffa_sora_jax.metrics.registry import Loaded
 VERSION = 1  # of the rows' meaning
 
 Failures: TypeAlias = dict[str, tuple[str, str]]
+Measured: TypeAlias = np.ndarray | ValueError  # a row, or why a case has none
 
 
 @dataclasses.dataclass(frozen=True)
@@ -209,13 +210,15 @@ def _readable(cases: Sequence[Case], reader: Reader, failed: Failures) -> list[C
 
 
 def _store(
-    name: str, cases: Sequence[Case], measured: Sequence[np.ndarray], rows: Rows, failed: Failures
+    name: str, cases: Sequence[Case], measured: Sequence[Measured], rows: Rows, failed: Failures
 ) -> None:
     for case, row in zip(cases, measured, strict=True):
-        if np.isfinite(row).all():
+        who = case.left.name if case.left else (case.text or "")[:40]
+        if isinstance(row, ValueError):
+            failed[f"{name} {case.key}"] = (who, f"{name}: {row}")
+        elif np.isfinite(row).all():
             rows.put(case, row)
         else:
-            who = case.left.name if case.left else (case.text or "")[:40]
             failed[f"{name} {case.key}"] = (who, f"{name} gave values that are not finite")
 
 
@@ -224,23 +227,35 @@ def _store(
 
 def _function(
     loaded: Loaded, devices: Sequence[Any]
-) -> Callable[[Sequence[Case], Reader], list[np.ndarray]]:
+) -> Callable[[Sequence[Case], Reader], Sequence[Measured]]:
     kind, metric, params = loaded.entry.kind, loaded.metric, loaded.params
     if kind == "text":
-        return lambda cases, reader: [
-            np.asarray(metric.measure([case.text], [case.against], params))[0] for case in cases
-        ]
+        return _one_by_one(lambda case, reader: metric.measure([case.text], [case.against], params))
     if kind == "clip_text":
-        return lambda cases, reader: [
-            np.asarray(metric.measure([case.text], _clip([case.left], reader), params))[0]
-            for case in cases
-        ]
+        return _one_by_one(
+            lambda case, reader: metric.measure([case.text], _clip([case.left], reader), params)
+        )
     method = metric.measure if kind == "pair" else metric.features
     if metric.host:
-        return lambda cases, reader: [
-            np.asarray(method(*_arguments(kind, [case], reader), params))[0] for case in cases
-        ]
+        return _one_by_one(lambda case, reader: method(*_arguments(kind, [case], reader), params))
     return _sharded(kind, method, params, devices)
+
+
+def _one_by_one(
+    measure_one: Callable[[Case, Reader], Any],
+) -> Callable[[Sequence[Case], Reader], list[Measured]]:
+    """On the host; what a metric cannot measure of one case does not stop the others."""
+
+    def run(cases: Sequence[Case], reader: Reader) -> list[Measured]:
+        found: list[Measured] = []
+        for case in cases:
+            try:
+                found.append(np.asarray(measure_one(case, reader))[0])
+            except ValueError as error:
+                found.append(error)
+        return found
+
+    return run
 
 
 def _sharded(

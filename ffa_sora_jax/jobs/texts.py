@@ -20,7 +20,11 @@ def read_texts(path: Path) -> dict[str, str]:
         raise FileNotFoundError(f"No table {path}.")
     if path.suffix == ".csv":
         with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = [dict(row) for row in csv.DictReader(file, strict=True)]
+            table = csv.DictReader(file, strict=True)
+            try:
+                rows = [dict(row) for row in table]
+            except csv.Error as error:
+                raise ValueError(f"{path}, line {table.line_num}: {error}.") from error
     elif path.suffix == ".jsonl":
         rows = [_object(path, n, line) for n, line in enumerate(_lines(path), 1) if line.strip()]
     else:

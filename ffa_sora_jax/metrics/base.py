@@ -149,12 +149,14 @@ class _Named(abc.ABC):
 
     Attributes:
       host: the rows are computed by numpy and the like: not jitted, clip by clip.
+      of_sample: the main value is of the sample alone, the reference only stands beside it.
     """
 
     name: ClassVar[str]
     higher_is_better: ClassVar[bool]
     value_range: ClassVar[tuple[float, float]]
     host: ClassVar[bool] = False
+    of_sample: ClassVar[bool] = False
 
 
 class PerClip(_Named):

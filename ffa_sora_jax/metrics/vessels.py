@@ -34,6 +34,7 @@ class VesselConsistency(PerClip):
     higher_is_better: ClassVar[bool] = True
     value_range: ClassVar[tuple[float, float]] = (-1.0, 1.0)
     host: ClassVar[bool] = True
+    of_sample: ClassVar[bool] = True
 
     def measure(self, sample: Clip, reference: Clip | None, params: Any = None) -> np.ndarray:
         """Rows (b, 4): within the sample, within the reference, between them, chance.

@@ -51,7 +51,15 @@ def test_colour_datasets_are_compared_by_luma():
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("{", "is no JSON"), ("[1]", "holds no JSON object")]
+    ("content", "message"),
+    [
+        ("{", "is no JSON"),
+        ("[1]", "holds no JSON object"),
+        ('{"report": 5}', "report is 5"),
+        ('{"patient": 7}', "patient is 7"),
+        ('{"times_s": "soon"}', "expected a list of seconds"),
+        ('{"times_s": [1, null]}', "expected a list of seconds"),
+    ],
 )
 def test_a_spoilt_file_beside_a_clip_is_named(tmp_path, content, message):
     io.save_video(tmp_path / "a.webp", ramp())
@@ -76,3 +84,23 @@ def test_folders_without_videos_and_files_are_refused(tmp_path):
     (tmp_path / "manifest.jsonl").write_text("")
     with pytest.raises(ValueError, match="lists no finished video"):
         clips.open_clips(tmp_path / "manifest.jsonl", option="--generated")
+
+
+def test_times_and_size_beside_a_clip_are_part_of_what_it_is(tmp_path):
+    io.save_video(tmp_path / "a.webp", ramp())
+    digests = set()
+    for facts in ({}, {"times_s": [0, 1, 2, 3]}, {"times_s": [0, 1, 2, 4]}, {"height": 8}):
+        (tmp_path / "a.json").write_text(json.dumps(facts))
+        digests.add(clips.open_clips(tmp_path, option="--generated").items[0].digest)
+    assert len(digests) == 4
+    (tmp_path / "a.json").write_text(json.dumps({"height": 8, "seed": 4}))
+    assert clips.open_clips(tmp_path, option="--generated").items[0].digest in digests
+
+
+def test_an_empty_file_stops_no_other_clip(tmp_path):
+    io.save_video(tmp_path / "a.webp", ramp())
+    (tmp_path / "b.webp").touch(), (tmp_path / "notes.txt").touch()
+    one, empty = clips.open_clips(tmp_path, option="--generated").items
+    assert one.read().shape == (4, 16, 16, 1) and empty.name == "b"
+    with pytest.raises(ValueError, match="no bytes"):
+        empty.read()

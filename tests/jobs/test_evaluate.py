@@ -305,3 +305,41 @@ def test_sizes_that_differ_need_a_decision(clips, tmp_path, capsys):
     assert "32 x 32 px, the references 16 x 16" in capsys.readouterr().err
     assert cli.main([*given, "--size", "16"]) == 0
     assert results(tmp_path / "out")["metrics"]["psnr"]["value"] == pytest.approx(100.0)
+
+
+def test_one_pair_that_a_metric_refuses_stops_no_other(tmp_path, capsys):
+    """The times of one clip come after all times of its reference: no dye curve there."""
+    for side in ("real", "made"):
+        (tmp_path / side).mkdir()
+        for i in range(3):
+            times = [90.0, 95.0, 99.0] if (side, i) == ("made", 1) else [5.0, 10.0, 40.0]
+            write(tmp_path / side, f"eye{i}", video(i, 60), times_s=times)
+    assert cli.main(argv(tmp_path, tmp_path / "out", metrics="dye,psnr")) == 3
+    found = results(tmp_path / "out")["metrics"]
+    assert (found["dye"]["n"], found["dye"]["unmeasured"], found["psnr"]["n"]) == (2, 1, 3)
+    assert "failed: eye1: dye: The clips share no time" in capsys.readouterr().err
+
+
+def test_what_clips_are_too_few_for_is_said(clips, tmp_path, capsys):
+    (tmp_path / "made").mkdir()
+    for i in (0, 2, 4, 6, 8):
+        for path in (clips / "made").glob(f"eye{i}-*"):
+            (tmp_path / "made" / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "real").symlink_to(clips / "real")
+    assert cli.main(argv(tmp_path, tmp_path / "out", metrics="recall,vessels")) == 0
+    out, err = capsys.readouterr()
+    assert "K = 10, 50 is more than the references" in err and "chance: " in out
+    floor = results(tmp_path / "out")["metrics"]["vessels"]["floor"]
+    assert floor["what"] == "real clips by themselves"  # says nothing of chance
+    given = argv(tmp_path, tmp_path / "one", metrics="shift")
+    for path in (tmp_path / "made").glob("eye[2468]*"):
+        path.unlink()
+    assert cli.main(given) == 0
+    assert results(tmp_path / "one")["metrics"]["shift"]["value"] is None
+    assert "has no value: too few clips" in capsys.readouterr().err
+
+
+def test_a_table_cut_short_is_named(clips, tmp_path, capsys):
+    (tmp_path / "q.csv").write_text('id,report\neye0-s5,"Right eye\n')
+    assert cli.main(argv(clips, tmp_path, "--candidate-reports", str(tmp_path / "q.csv"))) == 2
+    assert "q.csv, line" in capsys.readouterr().err
