@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from ffa_sora_jax.common import files
-from ffa_sora_jax.metrics import human
+from ffa_sora_jax.metrics import bootstrap, human
 from ffa_sora_jax.metrics.bootstrap import Interval
 
 LONG = ("case", "reader", "score")
+MIN_REPLICATES = 100
 PAPER = "FFA Sora (50 videos, 3 readers): 1.515, 1.460, 1.737, mean 1.570; no agreement reported"
 
 
@@ -37,7 +38,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Prints the statistics."""
     scale = _scale(args.scale)
-    scores = read_scores(args.table)
+    if args.replicates < MIN_REPLICATES:
+        raise ValueError(
+            f"--replicates is {args.replicates}; an interval needs at least {MIN_REPLICATES}."
+        )
+    if args.seed < 0:
+        raise ValueError(f"--seed is {args.seed}; it must be 0 or more.")
+    if args.output is not None and args.output.is_dir():
+        raise ValueError(f"--output {args.output} is a folder; name a file such as scores.json.")
+    scores = read_scores(args.table, scale)
     numbers = statistics(scores, scale, seed=args.seed, replicates=args.replicates)
     sys.stdout.write(_table(numbers))
     if args.output is not None:
@@ -47,12 +56,13 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def read_scores(path: Path) -> dict[str, dict[str, float]]:
+def read_scores(path: Path, scale: Sequence[int]) -> dict[str, dict[str, float]]:
     """Scores by case and reader.
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: columns missing, a score that is no number, or a case scored twice by a reader.
+      ValueError: columns missing, a row with too many cells, a score without a reader or not on the
+        scale, or a case scored twice by a reader.
     """
     if not path.is_file():
         raise FileNotFoundError(f"No table {path}.")
@@ -70,9 +80,11 @@ def read_scores(path: Path) -> dict[str, dict[str, float]]:
         )
     scores: dict[str, dict[str, float]] = {}
     for number, case, reader, text in _cells(rows, columns):
-        value = _score(path, number, text)
+        value = _score(path, number, text, scale)
         if value is None:
             continue
+        if not reader:
+            raise ValueError(f"{path}, row {number}: the score {text!r} has no reader.")
         if reader in scores.setdefault(case, {}):
             raise ValueError(f"{path}, row {number}: {reader} has scored case {case!r} before.")
         scores[case][reader] = value
@@ -108,13 +120,29 @@ def statistics(
     return {
         **numbers,
         "agreement": {
-            "mean_interval": _interval(found.interval),
+            "mean_interval": _interval(_mean_interval(scores, readers, seed, replicates)),
             "icc": {name: _number(value) for name, value in found.icc.items()},
             "icc_a1_interval": _interval(found.icc_interval),
             "weighted_kappa": {name: _number(value) for name, value in pairs.items()},
             "fleiss_kappa": _number(found.fleiss_kappa), "kendall_w": _number(found.kendall_w),
         },
     }  # fmt: skip
+
+
+def _mean_interval(
+    scores: Mapping[str, Mapping[str, float]], readers: Sequence[str], seed: int, replicates: int
+) -> Interval:
+    """Of the mean of the readers' means, over all cases that count in it."""
+    cases = sorted(scores)
+    table = np.array([[scores[case].get(reader, math.nan) for reader in readers] for case in cases])
+
+    def value(places: np.ndarray) -> float:
+        drawn = table[places]
+        known = np.isfinite(drawn)
+        with np.errstate(invalid="ignore"):  # a draw without any score of a reader has no value
+            return float((np.nansum(drawn, axis=0) / known.sum(axis=0)).mean())
+
+    return bootstrap.bootstrap(value, cases, seed=seed, replicates=replicates)
 
 
 def _cells(
@@ -126,6 +154,8 @@ def _cells(
         case = (row["case"] or "").strip()
         if not case:
             raise ValueError(f"Row {number} has no case.")
+        if None in row:  # a comma as the decimal sign must not cut a score short
+            raise ValueError(f"Row {number} has more cells than there are columns.")
         if long:
             yield number, case, (row["reader"] or "").strip(), row["score"]
         else:
@@ -133,14 +163,18 @@ def _cells(
                 yield number, case, reader, row[reader]
 
 
-def _score(path: Path, number: int, text: str | None) -> float | None:
+def _score(path: Path, number: int, text: str | None, scale: Sequence[int]) -> float | None:
     """A score, or None where the cell is empty."""
     if text is None or not text.strip():
         return None
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
         raise ValueError(f"{path}, row {number}: {text!r} is no score.") from None
+    if value not in scale:
+        allowed = ", ".join(map(str, scale))
+        raise ValueError(f"{path}, row {number}: Score {value:g} is not on the scale {allowed}.")
+    return value
 
 
 def _scale(text: str) -> tuple[int, ...]:

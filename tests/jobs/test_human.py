@@ -128,6 +128,29 @@ def test_missing_scores_count_where_they_can(tmp_path):
     assert found["readers"]["ann"]["n"] == 3 and found["cases_read_by_all"] == 2
 
 
+def test_the_interval_is_of_the_mean_that_is_printed(tmp_path):
+    """Four of five cases have one reader only: the cases that both read say 1, the mean 4.2."""
+    ratings = ["a,1,1", *(f"{case},5," for case in "bcdefghij")]
+    (tmp_path / "s.csv").write_text("\n".join(["case,ann,bob", *ratings, "k,1,1"]) + "\n")
+    found = score(tmp_path / "s.csv", tmp_path)
+    bounds = found["agreement"]["mean_interval"]
+    assert bounds["low"] < found["mean_of_readers"] < bounds["high"]
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        (["--replicates", "0"], "needs at least 100"),
+        (["--seed", "-1"], "must be 0 or more"),
+        (["--output", "."], "is a folder"),
+    ],
+)
+def test_bad_options(tmp_path, capsys, more, message):
+    (tmp_path / "s.csv").write_text("case,ann\na,2\n")
+    assert cli.main(["human", "scores", str(tmp_path / "s.csv"), *more]) == 2
+    assert message in capsys.readouterr().err
+
+
 def test_one_reader_has_a_mean_and_no_agreement(tmp_path, capsys):
     (tmp_path / "s.csv").write_text("case,ann\na,2\nb,3\n")
     assert score(tmp_path / "s.csv", tmp_path)["agreement"] is None
@@ -142,6 +165,10 @@ def test_one_reader_has_a_mean_and_no_agreement(tmp_path, capsys):
         ("case,ann,bob\na,2,7\nb,1,1\n", "Score 7 is not on the scale"),
         ("case,reader,score\na,ann,2\na,ann,3\n", "has scored case 'a' before"),
         ("case,ann\n,2\n", "has no case"),
+        ("case,ann,bob\na,nan,1\nb,1,1\n", "row 2: Score nan is not on the scale"),
+        ("case,reader,score\na,ann,7\nb,ann,1\n", "row 2: Score 7 is not on the scale"),
+        ("case,reader,score\na,ann,1,5\n", "Row 2 has more cells"),
+        ("case,reader,score\na,,1\n", "the score '1' has no reader"),
         ("case,ann\n", "has no scores"),
     ],
 )
