@@ -40,13 +40,14 @@ def frechet_distance(
 
     Raises:
       ValueError: shapes that do not fit, values that are not finite, or a covariance that is not
-        symmetric.
+        symmetric or has a negative eigenvalue beyond rounding.
     """
     mu1, sigma1 = _check_moments(mu1, sigma1, "1")
     mu2, sigma2 = _check_moments(mu2, sigma2, "2")
     if mu1.shape != mu2.shape:
         raise ValueError(f"The means have {mu1.size} and {mu2.size} dimensions; expected the same.")
     root = _root(sigma1)
+    _check_positive(np.linalg.eigvalsh(sigma2))
     cross = np.sqrt(_eigenvalues(root @ sigma2 @ root)).sum()
     return _distance(mu1 - mu2, np.trace(sigma1), np.trace(sigma2), cross)
 
@@ -131,7 +132,16 @@ def _distance(shift: FloatArray, trace1: float, trace2: float, cross: float) -> 
 def _root(sigma: FloatArray) -> FloatArray:
     """Symmetric root of a positive semi-definite matrix."""
     values, vectors = np.linalg.eigh(sigma)
+    _check_positive(values)
     return (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
+
+
+def _check_positive(eigenvalues: FloatArray) -> None:
+    """Single precision leaves a covariance eigenvalues of some 1e-7 of the largest below 0."""
+    if eigenvalues[0] < -1e-4 * np.abs(eigenvalues).max():
+        raise ValueError(
+            f"A covariance has the eigenvalue {eigenvalues[0]:.3g}; expected none below 0."
+        )
 
 
 def _eigenvalues(symmetric: FloatArray) -> FloatArray:
@@ -152,7 +162,7 @@ def _centred(features: FloatArray, name: str) -> tuple[FloatArray, FloatArray]:
 def _check_moments(mu: FloatArray, sigma: FloatArray, name: str) -> tuple[FloatArray, FloatArray]:
     mu, sigma = np.asarray(mu, np.float64), np.asarray(sigma, np.float64)
     mu, sigma = np.atleast_1d(mu), np.atleast_2d(sigma)
-    if mu.ndim != 1 or sigma.shape != (mu.size, mu.size):
+    if mu.ndim != 1 or not mu.size or sigma.shape != (mu.size, mu.size):
         raise ValueError(
             f"mu{name} has shape {mu.shape}, sigma{name} {sigma.shape}; expected (d,) and (d, d)."
         )

@@ -115,9 +115,9 @@ def psnr(sample: AnyArray, reference: AnyArray, data_range: float = 1.0) -> jax.
       (...) float32 dB; 100 where the mean squared error on [0, 1] is below 1e-10.
 
     Raises:
-      ValueError: the shapes differ.
+      ValueError: the shapes differ, or data_range is not above 0.
     """
-    sample, reference = _check_pair(sample, reference)
+    sample, reference = _check_pair(sample, reference, data_range)
     mse = (((sample - reference) / data_range) ** 2).mean((-3, -2, -1))
     return jnp.where(mse < _CAP_MSE, _CAP_DB, -10.0 * jnp.log10(jnp.maximum(mse, _CAP_MSE)))
 
@@ -137,11 +137,13 @@ def ssim(
       (...) float32.
 
     Raises:
-      ValueError: the shapes differ, the frames are smaller than the window, or an unknown window.
+      ValueError: the shapes differ, data_range is not above 0, the frames are smaller than the
+        window, or an unknown window.
     """
     _check_window(window)
     # Channels go first: filters over the last axis are nine times as fast where it is the width.
-    x, y = (jnp.moveaxis(v, -1, -3) / data_range for v in _check_pair(sample, reference))
+    pair = _check_pair(sample, reference, data_range)
+    x, y = (jnp.moveaxis(v, -1, -3) / data_range for v in pair)
     taps, unbiased = _window(window)
     if min(x.shape[-2:]) < len(taps):
         raise ValueError(f"Frames of {x.shape[-2:]} px are smaller than SSIM's {len(taps)} px.")
@@ -165,7 +167,12 @@ def _pair(sample: Clip, reference: Clip | None) -> tuple[AnyArray, AnyArray]:
     return 0.5 * (sample.video + 1.0), 0.5 * (reference.video + 1.0)
 
 
-def _check_pair(sample: AnyArray, reference: AnyArray) -> tuple[jax.Array, jax.Array]:
+def _check_pair(
+    sample: AnyArray, reference: AnyArray, data_range: float
+) -> tuple[jax.Array, jax.Array]:
+    if not data_range > 0:
+        raise ValueError(f"data_range is {data_range}; expected highest minus lowest, above 0.")
+    sample, reference = jnp.asarray(sample), jnp.asarray(reference)
     if sample.shape != reference.shape or sample.ndim < 3:
         raise ValueError(
             f"sample has shape {sample.shape}, reference {reference.shape}; expected the same "

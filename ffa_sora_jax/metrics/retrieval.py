@@ -85,7 +85,7 @@ def found_at_k(
         raise ValueError(f"query has {query.shape[1]} features, gallery {gallery.shape[1]}.")
     relevant = _relevant(relevant, len(query), len(gallery), mode)
     for k in ks:
-        if not 1 <= k <= len(gallery):
+        if k != int(k) or not 1 <= k <= len(gallery):
             raise ValueError(f"K is {k}; the gallery has {len(gallery)} clips, give 1..that.")
     found: dict[int, list[np.ndarray]] = {int(k): [] for k in ks}
     for rows, order in _orders(query, gallery):

@@ -69,6 +69,17 @@ class LPIPSConfig:
             Stage((256,)),
         ))  # fmt: skip
 
+    @property
+    def min_px(self) -> int:
+        """Smallest side of a frame that leaves one place in every stage."""
+        side = 1
+        for stage in reversed(self.stages):
+            for _ in stage.widths:
+                side = max((side - 1) * stage.stride + stage.window - 2 * stage.padding, 1)
+            if stage.pool:
+                side = (side - 1) * 2 + stage.pool
+        return side
+
     def narrowed(self, *widths: int) -> "LPIPSConfig":
         """The same graph with another width per stage; for tests."""
         return LPIPSConfig(
@@ -124,7 +135,17 @@ class LPIPS(nnx.Module):
         return self._reduced(video, other, (video.shape[2], video.shape[3]))
 
     def features(self, video: Array) -> list[Array]:
-        """Output of every stage for all frames, (b t, h', w', width)."""
+        """Output of every stage for all frames, (b t, h', w', width).
+
+        Raises:
+          ValueError: frames so small that a stage has nothing left.
+        """
+        smallest = self.cfg.min_px
+        if min(video.shape[2:4]) < smallest:
+            raise ValueError(
+                f"LPIPS on this trunk needs frames of at least {smallest} px; these have "
+                f"{video.shape[2]} x {video.shape[3]}. Compare larger frames (`--size`)."
+            )
         x = rearrange(video, "b t h w c -> (b t) h w c")
         x = (x - jnp.array(SHIFT)) / jnp.array(SCALE)  # grey is repeated to three channels
         found = []

@@ -131,3 +131,9 @@ def test_what_is_no_set_of_features_is_refused():
         frechet.frechet_distance(np.zeros(2), [[1.0, 5.0], [0.0, 1.0]], np.zeros(2), np.eye(2))
     with pytest.raises(ValueError, match="dimensions"):
         frechet.frechet_distance(np.zeros(2), np.eye(2), np.zeros(3), np.eye(3))
+    with pytest.raises(ValueError, match="expected none below 0"):
+        frechet.frechet_distance(np.zeros(2), np.eye(2), np.zeros(2), -np.eye(2))
+    with pytest.raises(ValueError, match="expected none below 0"):
+        frechet.frechet_distance(np.zeros(2), np.diag([1.0, -0.1]), np.zeros(2), np.eye(2))
+    with pytest.raises(ValueError, match="expected \\(d,\\)"):
+        frechet.frechet_distance([], np.zeros((0, 0)), [], np.zeros((0, 0)))

@@ -102,6 +102,8 @@ def test_bad_input_is_named():
     x = np.eye(3)
     with pytest.raises(ValueError, match="K is 4"):
         recall_at_k(x, x, [4])
+    with pytest.raises(ValueError, match=r"K is 2\.5"):
+        recall_at_k(x, x, [2.5])
     with pytest.raises(ValueError, match="cannot be paired"):
         recall_at_k(x, x[:2], [1])
     with pytest.raises(ValueError, match="Did you mean 'paired'"):

@@ -144,6 +144,15 @@ def test_equal_clips_have_distance_zero_and_a_finite_gradient(model):
     assert bool(jnp.isfinite(grad).all())
 
 
+def test_frames_that_leave_nothing_to_a_stage_are_refused(model, net):
+    smallest = {"alex": 31, "vgg": 16}[net]
+    video, other = (jnp.full((1, 1, smallest, smallest, 1), v) for v in (-0.5, 0.5))
+    for spatial in (False, True):
+        assert np.isfinite(model(video, other, spatial=spatial)).all()
+        with pytest.raises(ValueError, match=f"at least {smallest} px"):
+            model(video[:, :, 1:], other[:, :, 1:], spatial=spatial)
+
+
 def test_published_file_names_are_found_and_missing_ones_named(tmp_path, net):
     published = converter.PUBLISHED[net]
     with pytest.raises(FileNotFoundError, match=published):
