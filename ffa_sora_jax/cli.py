@@ -65,7 +65,7 @@ def _main(argv: list[str]) -> int:
     args.overrides = rest
     try:
         return module.run(args)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError) as error:  # bad input, or a file that cannot be read or written
         sys.stderr.write(f"ffa-sora {verb}: {error}\n")
         return 2
 

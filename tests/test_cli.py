@@ -77,6 +77,14 @@ def test_what_is_missing_is_named(argv, message, tmp_path, monkeypatch, capsys):
     assert message in said and "Traceback" not in said
 
 
+def test_a_file_that_cannot_be_written_is_no_traceback(tmp_path, capsys):
+    (tmp_path / "scores.csv").write_text("case,ann\na,2\n")
+    (tmp_path / "file").touch()
+    output = str(tmp_path / "file" / "x.json")
+    assert cli.main(["human", "scores", str(tmp_path / "scores.csv"), "--output", output]) == 2
+    assert capsys.readouterr().err.startswith("ffa-sora human scores: ")
+
+
 def test_ctrl_c_while_a_verb_loads_is_no_traceback(monkeypatch, capsys):
     def interrupted(name):
         raise KeyboardInterrupt

@@ -90,11 +90,16 @@ def summary(report: Report) -> list[str]:
     width = max((len(row[0]) for row in rows), default=0)
     return [
         f"{row[0]:<{width}}  {row[1]}  N {row[3]}"
-        + (f"  real beside real {row[2]}" if row[2] else "")
+        + (
+            f"  {'' if row[2].startswith(_CHANCE) else 'real beside real '}{row[2]}"
+            if row[2]
+            else ""
+        )
         for row in rows
     ]
 
 
+_CHANCE = "chance: "
 _HEAD = ("metric", "value (95 % interval)", "real beside real", "N", "network, weights", "paper")
 _HOW_TO_READ = (
     "Real beside real is what the same metric says of real clips alone: of distances of sets, the "
@@ -147,7 +152,7 @@ def _floor(record: Mapping[str, Any]) -> str:
     floor = record["floor"]
     if not floor:
         return ""
-    chance = "chance: " if floor["what"].endswith("the level of chance") else ""
+    chance = _CHANCE if floor["what"].endswith("the level of chance") else ""
     text = f"{chance}{_short(floor['value'])} at N = {floor['n']}"
     if "generated_at_this_n" in floor:
         text += f" (generated there: {_short(floor['generated_at_this_n'])})"

@@ -59,6 +59,8 @@ def run(args: argparse.Namespace) -> int:
     files.check_folder(args.output, "--output")
     if args.output.is_dir() and any(args.output.iterdir()):
         raise ValueError(f"--output {args.output} is not empty; give a new folder.")
+    if args.seed < 0:
+        raise ValueError(f"--seed is {args.seed}; it must be 0 or more.")
     readers = [name.strip() for name in args.readers.split(",") if name.strip()]
     if not readers or len(set(readers)) < len(readers):
         raise ValueError(f"--readers is {args.readers!r}; give different names with commas.")
@@ -69,6 +71,8 @@ def run(args: argparse.Namespace) -> int:
     chosen = choose(
         pairing.pair(generated, reference, args.pair).pairs, args.cases, seed=args.seed
     )  # fmt: skip
+    for item in (item for both in chosen for item in both):
+        _check_readable(item)
     (args.output / "readers").mkdir(parents=True)
     for number, (made, real) in enumerate(chosen, 1):
         _save(args, f"case-{number:03d}", made)
@@ -100,6 +104,14 @@ def choose(
     names = sorted(by_reference)
     picked = [names[i] for i in rng.permutation(len(names))[:count]]
     return [by_reference[name][rng.integers(len(by_reference[name]))] for name in picked]
+
+
+def _check_readable(item: ClipItem) -> None:
+    """Before anything is written: half a folder could not be gone on with."""
+    try:
+        item.read()
+    except (ValueError, OSError) as error:
+        raise ValueError(f"Case {item.name} cannot be shown: {error}") from error
 
 
 def _save(args: argparse.Namespace, name: str, item: ClipItem, *, real: bool = False) -> None:

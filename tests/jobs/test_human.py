@@ -73,11 +73,21 @@ def test_the_seed_decides(clips, tmp_path):
         (["--cases", "0"], "there are 6 references"),
         (["--readers", "a,a"], "different names"),
         (["--format", "avi"], "Unknown video format"),
+        (["--seed", "-1"], "--seed is -1"),
     ],
 )
 def test_bad_choices(clips, tmp_path, capsys, more, message):
     assert choose(clips, tmp_path / "a", *more) == 2
     assert message in capsys.readouterr().err and not (tmp_path / "a").exists()
+
+
+def test_a_clip_that_cannot_be_shown_leaves_no_half_folder(clips, tmp_path, capsys):
+    made = tmp_path / "made"
+    made.mkdir()
+    for path in (clips / "made").iterdir():
+        (made / path.name).write_bytes(path.read_bytes()[: 90 if path.suffix == ".webp" else None])
+    assert choose(clips, tmp_path / "out", "--generated", str(made)) == 2
+    assert "cannot be shown" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
 def test_a_folder_with_scores_is_not_written_to(clips, tmp_path, capsys):
