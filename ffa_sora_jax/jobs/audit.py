@@ -16,6 +16,7 @@ found, memory suspected, or inconclusive.
 import argparse
 import functools
 import hashlib
+import itertools
 import shutil
 import sys
 import zipfile
@@ -30,7 +31,7 @@ from ffa_sora_jax.common import files
 from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips
-from ffa_sora_jax.jobs.manifest import Manifest, only_one, sha256_file
+from ffa_sora_jax.jobs.manifest import Manifest, only_one
 from ffa_sora_jax.privacy import audit, detect, membership, page, release, traces, verdict
 from ffa_sora_jax.privacy.audit import Evidence, Options, Subject
 from ffa_sora_jax.privacy.detect import Score, Scores
@@ -365,12 +366,17 @@ def _files_of(folder: Path, name: str, digest: str) -> list[Path]:
     Raises:
       ValueError: the video is not the one that was examined.
     """
-    if (folder / name).is_dir():
-        found = sorted((folder / name).glob("*.png"))
-    else:
-        same = (p for p in sorted(folder.iterdir()) if p.is_file() and name in (p.name, p.stem))
-        found = [path for path in same if sha256_file(path) == digest]
+    same = [path for path in sorted(folder.iterdir()) if _named(path, name)]
+    found = [p for p in same if (one := clips.single(p)) is not None and one.digest == digest]
     if not found:
-        raise ValueError(f"Clip {name} has changed since it was examined; run the audit again.")
+        raise ValueError(
+            f"Clip {name} has changed since it was examined, or its folder holds videos beside "
+            "frames; correct that and run the audit again."
+        )
     beside = (folder / f"{name}.json", folder / f"{name}.sheet.png")
-    return [*found, *filter(Path.is_file, beside)]
+    pictures = [sorted(path.glob("*.png")) if path.is_dir() else [path] for path in found]
+    return [*itertools.chain(*pictures), *filter(Path.is_file, beside)]
+
+
+def _named(path: Path, name: str) -> bool:
+    return name == (path.name if path.is_dir() else path.stem)

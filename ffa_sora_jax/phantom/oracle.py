@@ -81,8 +81,17 @@ def read_findings(video: np.ndarray, times_s: np.ndarray) -> Reading:
       times_s: (t,) ascending frame times, seconds since dye first shows at the disc.
 
     Raises:
-      ValueError: shapes do not fit.
+      ValueError: shapes do not fit, no frame, or times that do not ascend.
+
+    A clip without an eye, such as a black one, is read like any other: the answer means nothing.
     """
+    times_s = np.asarray(times_s)
+    if len(video) == 0:
+        raise ValueError("The clip has no frame.")
+    if times_s.shape == (len(video),) and not (
+        np.isfinite(times_s).all() and (np.diff(times_s) >= 0).all()
+    ):
+        raise ValueError("Frame times must be finite and ascend.")
     eye = laterality(video)
     view = views.look(video, times_s, eye)
     cards = oracle_rules.cards_for(video.shape[-1])

@@ -183,6 +183,11 @@ def gather(
     patients = {subject.patient for subject, _ in known} - {None}
     digests = {subject.digest for subject, _ in known}
     others = [s for s in holdout if s.patient not in patients and s.digest not in digests]
+    if not others:
+        raise ValueError(
+            f"All {len(holdout)} hold-out clips, or their patients, are in the training data; give "
+            "clips of other patients."
+        )
     unseen = tuple(_traced(others, memory, bad_holdout, advance))
     refused: dict[str, str] = {}
     made = tuple(_traced(generated, memory, refused, advance))

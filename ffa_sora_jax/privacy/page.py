@@ -31,8 +31,9 @@ _DETECTORS = {
 }
 _LIMITS = (
     "A clip counts as clean if these detectors do not recognise a training clip in it. Copies that "
-    "were changed more than the planted ones, or that show only a part of a training picture, may "
-    "pass.",
+    "were changed more than the planted ones (upside down, inverted grey levels, in a frame), or "
+    "that show only a part of a training picture or of its course, may pass.",
+    "Hold-out clips that do not say of whom they are may be of training patients.",
     "Clips were compared with the training clips that were given. Eyes in other data, such as the "
     "data a pre-trained model came from, were not looked for.",
     "The reports from which clips were made were not examined. A report that names a person does "

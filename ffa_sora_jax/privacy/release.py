@@ -32,12 +32,7 @@ def release(
     """
     check_target(source, target)
     wanted = {path.relative_to(source).parts[0] for paths in clean.values() for path in paths}
-    present = {p.name for p in target.iterdir()} if target.is_dir() else set()
-    if strangers := sorted(present - wanted - {MANIFEST}):
-        raise ValueError(
-            f"{target} holds {strangers[0]!r}, which is not part of this release; give a new "
-            "folder, so that no clip of an earlier one is shared by mistake."
-        )
+    _check_strangers(target, wanted)
     target.mkdir(parents=True, exist_ok=True)
     copied: dict[str, str] = {}
     for name in sorted(clean):
@@ -53,11 +48,26 @@ def release(
 
 
 def check_target(source: Path, target: Path) -> None:
-    """Raises ValueError if `target` is a file, or lies in the folder `source` or around it."""
+    """Asks before the long work what `release` would refuse after it.
+
+    Raises:
+      ValueError: `target` is a file, lies in the folder `source` or around it, or holds what is not
+        in `source`.
+    """
     files.check_folder(target, "--release")
     there, here = target.resolve(), source.resolve()
     if here in (there, *there.parents) or there in here.parents:
         raise ValueError(f"--release {target} and the generated clips must be separate folders.")
+    _check_strangers(target, {path.name for path in source.iterdir()})
+
+
+def _check_strangers(target: Path, wanted: set[str]) -> None:
+    present = {path.name for path in target.iterdir()} if target.is_dir() else set()
+    if strangers := sorted(present - wanted - {MANIFEST}):
+        raise ValueError(
+            f"{target} holds {strangers[0]!r}, which is not part of this release; give a new "
+            "folder, so that no clip of an earlier one is shared by mistake."
+        )
 
 
 def _all_files(paths: Iterable[Path]) -> Iterable[Path]:

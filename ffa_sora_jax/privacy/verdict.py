@@ -81,11 +81,13 @@ def _overall(evidence: Evidence, options: Options, near: dict[str, Any]) -> tupl
         return SUSPECTED, reasons
     bound = share_interval(len(matched), len(judged))[1]
     text = (
-        f"{len(matched)} of {len(judged)} clips match a training clip, which accident may do "
-        f"(it gives about {expected:.1f})."
-        + " A clip that matches must not be shared all the same."
-        * bool(matched)
-        + f" With 95 % confidence at most {100 * bound:.1f} % of all clips made in this way are "
+        f"{len(matched)} of {len(judged)} clips match a training clip. Accident may do that (it "
+        f"gives about {expected:.1f}), but they must not be shared all the same."
+        if matched
+        else f"None of {len(judged)} clips matches a training clip."
+    )
+    text += (
+        f" With 95 % confidence at most {100 * bound:.1f} % of all clips made in this way are "
         "copies of the kinds that this audit recognises."
     )
     return CLEAN, [text]
@@ -141,7 +143,8 @@ def _model(attack: Attack | None) -> dict[str, str]:
         f"with an AUC of {attack.auc:.2f} ({low:.2f} to {high:.2f}; 0.5 is guessing), and names "
         f"{100 * attack.hits:.0f} % of the training clips ({100 * attack.hits_interval[0]:.0f} to "
         f"{100 * attack.hits_interval[1]:.0f} %) while naming {100 * attack.rate:.1f} % of the "
-        f"others wrongly ({attack.members} and {attack.others} clips)."
+        f"others wrongly ({attack.members} and {attack.others} clips); guessing names as many "
+        f"with probability {attack.hits_p_value:.3f}."
     )
     if attack.beyond_chance:
         return {"verdict": "leaks membership", "reason": text}

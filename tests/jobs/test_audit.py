@@ -159,6 +159,7 @@ def test_bad_usage_is_named(folders, done, tmp_path, capsys):
     shutil.copytree(done[1] / "work", tmp_path / "out" / "work")
     assert cli.main(command(folders, tmp_path / "out", "--release", str(tmp_path / "share"))) == 2
     assert "old.gif" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "audit.json").exists()  # known before the long work
 
 
 def test_only_files_that_were_examined_are_released(folders, done, tmp_path):

@@ -86,3 +86,17 @@ def test_wrong_shapes_are_refused():
         oracle.side_score(np.zeros((21, 64, 32), np.uint8))
     with pytest.raises(ValueError, match="21 frames but 20"):
         oracle.phase_order(np.zeros((21, 64, 64), np.uint8), np.arange(20))
+
+
+def test_clips_that_cannot_be_read_are_refused(clips):
+    video, times = clips[0].video, clips[0].times_s
+    cases = [
+        (video[:0], times[:0], "no frame"),
+        (video, np.full_like(times, np.nan), "ascend"),
+        (video, times[::-1], "ascend"),
+        (video, times[:5], "frame times of shape"),
+        (video[:, :60], times, "square"),
+    ]
+    for clip, at, message in cases:
+        with pytest.raises(ValueError, match=message):
+            oracle.read_findings(clip, at)

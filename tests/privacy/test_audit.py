@@ -221,6 +221,8 @@ def test_training_clips_among_the_hold_out_are_left_out(sides, memory):
     again = [dataclasses.replace(one, name=f"x{one.name}", patient=None) for one in train[:5]]
     evidence = gather(subjects(MADE, 12), train, [*holdout, *again], OPTIONS, memory)
     assert evidence.shared_patients == 5 and len(evidence.holdout) == len(holdout)
+    with pytest.raises(ValueError, match="All 5 hold-out clips"):
+        gather(subjects(MADE, 12), train, again, OPTIONS, memory)
 
 
 def test_an_accidental_match_is_not_called_fit_to_share(clean):

@@ -43,6 +43,26 @@ def test_without_memory_the_attack_guesses():
     assert covered >= 16
 
 
+def test_a_few_clips_known_by_heart_are_a_leak():
+    """One in eight: the AUC does not tell, what is named with hardly a false alarm does."""
+    rng = np.random.default_rng(3)
+    members, others = rng.normal(size=(100, 5)), rng.normal(size=(100, 5))
+    members[:12] -= 6
+    members[12:] += 0.1
+    found = membership.infer(members, others)
+    assert found.auc_interval[0] < 0.5 and found.hits_p_value < 0.01 and found.beyond_chance
+
+
+def test_hits_of_a_model_that_knows_nobody_are_chance():
+    rng = np.random.default_rng(4)
+    found = [
+        membership.infer(rng.normal(size=(30, 2)), rng.normal(size=(30, 2)), (0.3, 0.6))
+        for _ in range(30)
+    ]
+    values = [one.hits_p_value for one in found]
+    assert min(values) > 0 and np.mean(np.array(values) < 0.2) < 0.4
+
+
 def test_patients_are_drawn_as_wholes():
     """Ten copies of each clip say no more than one: the interval must not shrink."""
     rng = np.random.default_rng(2)
