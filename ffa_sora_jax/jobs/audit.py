@@ -4,9 +4,10 @@
         --output audit --release shareable
 
 Writes `audit.json` and `audit.html`; `--release` copies the clips that were found clean, and only
-those, into a new folder (none if the audit is inconclusive). The job may be killed and started
-again with the same command. While it works it keeps small vessel maps of real eyes in OUTPUT/work,
-which are patient data; they are removed when the report is written, unless `--keep-work`.
+those, into a new folder (none if the controls failed or most clips cannot be judged). The job may
+be killed and started again with the same command. While it works it keeps small vessel maps of real
+eyes in OUTPUT/work, which are patient data; they are removed when the report is written, unless
+`--keep-work`.
 
 Exit code: 0 no copies found; 1 stopped (Ctrl-C, SIGTERM, disk full); 2 bad usage or input; 3 no
 copies found, but some generated clips match by accident or cannot be read or judged; 4 copies
@@ -163,7 +164,7 @@ def _write(
 ) -> None:
     files.write_json(args.output / REPORT, report)
     files.write_text(args.output / PAGE, page.render(report))
-    if args.release is not None and report["verdict"] != verdict.INCONCLUSIVE:
+    if args.release is not None and report["clears"]:
         source = _folder(args.generated)
         clean = [s["name"] for s in report["samples"] if s["verdict"] == "clean"]
         digest = hashlib.sha256((args.output / REPORT).read_bytes()).hexdigest()
@@ -186,8 +187,8 @@ def _tell(args: argparse.Namespace, report: dict[str, Any]) -> int:
         if s["verdict"] in ("undecided", "unreadable")
     ]
     lines.append(f"report: {args.output / PAGE}, {args.output / REPORT}")
-    if args.release is not None and report["verdict"] == verdict.INCONCLUSIVE:
-        lines.append("nothing was released: an inconclusive audit clears no clip.")
+    if args.release is not None and not report["clears"]:
+        lines.append("nothing was released: this audit cannot clear clips, see the reasons above.")
     elif args.release is not None:
         lines.append(f"{counts['clean']} of {counts['generated']} clips are in {args.release}.")
     sys.stdout.write("\n".join(lines) + "\n")

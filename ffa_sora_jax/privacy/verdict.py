@@ -54,6 +54,7 @@ def conclude(
         "samples": [_sample(one, evidence) for one in evidence.judged],
     }
     report["verdict"], report["reasons"] = _overall(evidence, options, near)
+    report["clears"] = not _doubts(evidence, _decided(evidence))
     report["model"] = _model(attack)
     return report
 
@@ -62,7 +63,8 @@ def _overall(evidence: Evidence, options: Options, near: dict[str, Any]) -> tupl
     """The verdict on the generated clips, and why."""
     from scipy import stats
 
-    judged = [one for one in evidence.judged if one.verdict in ("match", "clean")]
+    judged = _decided(evidence)
+    doubts = _doubts(evidence, judged)
     matched = [one for one in judged if one.fired]
     certain = [one for one in matched if one.chance * len(judged) < CERTAIN]
     expected = options.rate * len(judged)
@@ -73,8 +75,10 @@ def _overall(evidence: Evidence, options: Options, near: dict[str, Any]) -> tupl
             f"{expected:.1f} would by accident; {len(certain)} of them match so well that accident "
             "is ruled out."
         )
-        return FOUND, [text]
-    if doubts := _doubts(evidence, judged):
+        if doubts:
+            doubts = [*doubts, "So the other clips are not cleared."]
+        return FOUND, [text, *doubts]
+    if doubts:
         return INCONCLUSIVE, doubts
     reasons = [reason for name, tests in near.items() for reason in _leaning(name, tests)]
     if reasons:
@@ -111,6 +115,10 @@ def _leaning(name: str, tests: dict[str, Any]) -> list[str]:
             f"{ratio['chance_interval'][1]:.2f}."
         )
     return reasons
+
+
+def _decided(evidence: Evidence) -> list[Judged]:
+    return [one for one in evidence.judged if one.verdict in ("match", "clean")]
 
 
 def _doubts(evidence: Evidence, judged: Sequence[Judged]) -> list[str]:

@@ -233,3 +233,14 @@ def test_an_accidental_match_is_not_called_fit_to_share(clean):
     assert result == verdict.CLEAN
     assert "must not be shared" in reasons[0]
     assert "at most 38.5 %" in reasons[0]  # Clopper-Pearson of 1 among 12, not of 0
+
+
+def test_copies_found_by_a_blunt_audit_clear_nothing(clean):
+    """As when many hold-out clips are of training eyes: only the plainest copies are found."""
+    first = dataclasses.replace(clean.judged[0], verdict="match", fired=("copy",), chance=1e-9)
+    missed = tuple(dataclasses.replace(one, found=False) for one in clean.controls)
+    evidence = dataclasses.replace(clean, judged=(first, *clean.judged[1:]), controls=missed)
+    report = verdict.conclude(evidence, OPTIONS)
+    assert report["verdict"] == verdict.FOUND and not report["clears"]
+    assert "not cleared" in report["reasons"][-1]
+    assert verdict.conclude(clean, OPTIONS)["clears"]
