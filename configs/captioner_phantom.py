@@ -47,7 +47,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         shift=0.06,
         gain=0.2,
         emphasised=(299, 304, 434, 441),  # "left" and "right" in the shipped tokenizer
-        emphasis=20.0,
+        emphasis=10.0,
     )
     config.data = dict(
         name="phantom/64_full",
@@ -69,7 +69,7 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     config.ema.update(decay=0.995, warmup=True)
     config.train.update(
         batch_size=8 if args.runlocal else 32,
-        total_steps=40 if args.runlocal else 600,
+        total_steps=40 if args.runlocal else 800,
         log_steps=25,
         ckpt_steps=20 if args.runlocal else 200,
     )
