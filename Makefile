@@ -86,7 +86,8 @@ bench: $(VENV)/.installed-parity
 	$(BIN)/python -m benchmarks
 
 parity: $(VENV)/.installed-parity
-	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/models tests/convert tests/diffusion
+	$(BIN)/python -m pytest $(PYTEST_ARGS) tests/models tests/convert \
+	  tests/diffusion tests/benchmarks
 
 clean:
 	rm -rf .pytest_cache .mypy_cache .ruff_cache build dist *.egg-info

@@ -2,6 +2,17 @@ import pytest
 
 from tests.tolerances import TOL
 
+PUBLISHED = ("bert-base-chinese", "roberta-large", "clip-vit-large-patch14", "flan-t5-base")
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_networks_of_published_width_equal_pytorch(name):
+    pytest.importorskip("torch")
+    from benchmarks import text_networks
+
+    difference = text_networks.compare(name, 1, quick=False)["difference"]
+    assert difference < TOL["parity_rel"]
+
 
 def test_the_comparison_finds_agreement_and_would_find_a_difference(monkeypatch):
     pytest.importorskip("torch")
