@@ -35,9 +35,9 @@ from ffa_sora_jax.jobs.evaluate_page import Report
 from ffa_sora_jax.jobs.evaluate_results import Outcome, Plan, outcome
 from ffa_sora_jax.jobs.evaluate_rows import Look, Rows
 from ffa_sora_jax.jobs.manifest import only_one
-from ffa_sora_jax.jobs.texts import read_texts
 from ffa_sora_jax.metrics import registry
 from ffa_sora_jax.metrics.registry import Loaded
+from ffa_sora_jax.pipelines.report_table import ReportTable
 from ffa_sora_jax.video import sheet
 
 OK, STOPPED, SOME_FAILED = 0, 1, 3
@@ -68,7 +68,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--candidate-reports", type=Path, metavar="TABLE",
-        help=".csv or .jsonl with id and report, as read from the generated clips",
+        help="what was read from the generated clips: a table of `ffa-sora report`, or another "
+        ".csv or .jsonl with the name of the clip and its report",
     )  # fmt: skip
     parser.add_argument("--frames", type=int, default=21, help="per clip (default: 21)")
     parser.add_argument("--size", type=int, help="side in pixels (default: that of the clips)")
@@ -100,7 +101,10 @@ def _run(args: argparse.Namespace) -> int:
     )
     pairs = pairing.pair(generated, reference, args.pair)
     look = Look(args.frames, _size(args.size, generated, reference))
-    candidates = read_texts(args.candidate_reports) if args.candidate_reports else {}
+    candidates: dict[str, str] = {}
+    if args.candidate_reports is not None:
+        table = ReportTable.read(args.candidate_reports)
+        candidates = table.known(item.name for item in generated.items)
     plan = Plan(
         generated, reference, pairs, candidates, args.floor, args.seed, args.replicates
     )  # fmt: skip
@@ -285,6 +289,8 @@ def _remarks(plan: Plan) -> list[str]:
             f"{lossy} generated clips were enlarged for viewing and are brought back by area "
             "averaging; --min-px 0 keeps the model's pixels."
         )
+    if empty := sum(not text for text in plan.candidates.values()):
+        remarks.append(f"{empty} candidate reports are empty; they match nothing.")
     if len(plan.generated.items) < 100 or len(plan.reference.items) < 100:
         remarks.append(
             f"{len(plan.generated.items)} generated clips and {len(plan.reference.items)} "

@@ -4,15 +4,14 @@ Only `report` is required. A row that cannot be read becomes a `BadRow` with its
 reason; it never stops the rows after it.
 """
 
-import csv
 import dataclasses
-import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from ffa_sora_jax.common import tables
 from ffa_sora_jax.common.names import check_keys
+from ffa_sora_jax.common.tables import Record
 
 COLUMNS = ("id", "report", "seed", "samples")
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -43,7 +42,7 @@ class Row:
 class BadRow:
     """A row that cannot be read: where it ends and starts, how it is called, and why.
 
-    `first_line` is 0 for a row of one line.
+    `first_line` may be left 0 for a row of one line.
     """
 
     line: int
@@ -54,7 +53,7 @@ class BadRow:
     @property
     def where(self) -> str:
         """ "line 2" or "lines 2-3"."""
-        return f"lines {self.first_line}-{self.line}" if self.first_line else f"line {self.line}"
+        return tables.span(self.first_line or self.line, self.line)
 
 
 def read_table(path: Path, *, seed: int = 0, samples: int = 1) -> list[Row | BadRow]:
@@ -69,113 +68,49 @@ def read_table(path: Path, *, seed: int = 0, samples: int = 1) -> list[Row | Bad
       FileNotFoundError: no such file.
       ValueError: the ending or the columns are not known, or the table has no rows.
     """
-    if not path.is_file():
-        raise FileNotFoundError(f"No table at {path}; give a .csv or .jsonl file of reports.")
-    readers = {".csv": _csv_records, ".jsonl": _json_records, ".ndjson": _json_records}
-    if path.suffix.lower() not in readers:
-        raise ValueError(f"Cannot read {path.name}: a table ends in {', '.join(readers)}.")
+    table = tables.read(path)
+    if table.columns is not None:
+        check_keys(f"column in {path.name}", table.columns, COLUMNS)
+        if "report" not in table.columns:
+            raise ValueError(f"{path} has no column 'report'; the first line names the columns.")
     rows: list[Row | BadRow] = []
     seen: dict[str, int] = {}
-    for number, (first, line, record) in enumerate(readers[path.suffix.lower()](path), start=1):
-        row = _row(record, line, f"row{number:05d}", seed, samples)
-        if isinstance(row, BadRow) and first < line:
-            row = dataclasses.replace(row, first_line=first)
+    for number, record in enumerate(table.records, start=1):
+        row = _row(record, f"row{number:05d}", seed, samples)
         if isinstance(row, Row) and row.id in seen:
             reason = f"id {row.id!r} is taken by line {seen[row.id]}; give every row its own id"
-            row = BadRow(line, f"line{line:05d}", reason)
-        seen.setdefault(row.id, line)
+            row = BadRow(row.line, f"line{row.line:05d}", reason)
+        seen.setdefault(row.id, row.line)
         rows.append(row)
     if not rows:
         raise ValueError(f"{path} holds no rows; it needs at least a column 'report' and a row.")
     return rows
 
 
-_Records = Iterator[tuple[int, int, dict[str, Any] | str]]
+def _row(record: Record, default_id: str, seed: int, samples: int) -> Row | BadRow:
+    def bad(name: str, reason: str) -> BadRow:
+        return BadRow(record.line, name, reason, record.first_line)
 
-
-def _csv_records(path: Path) -> _Records:
-    """Yields (first line, last line, record or reason).
-
-    Bytes that are not UTF-8 spoil their own row only. A quote that is not closed spoils the lines
-    up to where the reader notices; each of them counts as a row, and none is guessed at.
-    """
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
-        lines = list(file)
-    reader = csv.reader(lines, strict=True)
-    try:
-        header = [name.strip() for name in next(reader, [])]
-    except csv.Error as error:
-        raise ValueError(f"The first line of {path} is not readable as CSV ({error}).") from error
-    check_keys(f"column in {path.name}", header, COLUMNS)
-    if "report" not in header:
-        raise ValueError(f"{path} has no column 'report'; the first line names the columns.")
-    while True:
-        first = reader.line_num + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            last = reader.line_num
-            reason = f"not readable as CSV ({error}); check the quotes"
-            if first < last:
-                reason = f"not read; a quote opened on line {first} is not closed"
-            for _ in filter(str.strip, lines[first - 1 : last]):
-                yield first, last, reason
-            continue
-        last = reader.line_num
-        if not fields:
-            continue
-        if len(fields) != len(header):
-            reason = f"{len(fields)} fields where the header names {len(header)}; check quotes"
-            yield first, last, reason
-        else:
-            yield first, last, dict(zip(header, fields, strict=True))
-
-
-def _json_records(path: Path) -> _Records:
-    """Yields (line, line, record or reason) for every line that is not blank."""
-    with path.open("rb") as file:
-        for line, raw in enumerate(file, start=1):
-            if not raw.strip():
-                continue
-            try:
-                record = json.loads(raw.decode("utf-8-sig"))
-            except (UnicodeDecodeError, json.JSONDecodeError) as error:
-                yield line, line, f"not readable as JSON ({error})"
-                continue
-            if not isinstance(record, dict):
-                kind = "null" if record is None else type(record).__name__
-                yield line, line, f"a JSON {kind} where an object is expected"
-            elif unknown := sorted(set(record) - set(COLUMNS)):
-                yield line, line, f"unknown keys {unknown}; allowed: {', '.join(COLUMNS)}"
-            else:
-                yield line, line, record
-
-
-def _row(
-    record: dict[str, Any] | str, line: int, default_id: str, seed: int, samples: int
-) -> Row | BadRow:
-    if isinstance(record, str):
-        return BadRow(line, default_id, record)
-    name = str(record.get("id") or "").strip() or default_id
+    fields = record.fields
+    if fields is None:
+        return bad(default_id, record.reason)
+    if unknown := sorted(set(fields) - set(COLUMNS)):
+        return bad(default_id, f"unknown keys {unknown}; allowed: {', '.join(COLUMNS)}")
+    name = str(fields.get("id") or "").strip() or default_id
     if not _ID.fullmatch(name):
         reason = f"id {name!r} cannot be a file name; use letters, digits, dot, dash, underscore"
-        return BadRow(line, default_id, reason)
-    report = record.get("report")
+        return bad(default_id, reason)
+    report = fields.get("report")
     try:
         if not isinstance(report, str):
             raise ValueError("the report is missing or not text")
-        report.encode("utf-8")  # bytes that were not UTF-8 arrive as lone surrogates
         if not report.strip():
             raise ValueError("the report is empty")
-        count = _integer("samples", record.get("samples"), samples, 1, _MAX_SAMPLES)
-        first = _integer("seed", record.get("seed"), seed, 0, _MAX_SEED - count + 1)
-    except UnicodeEncodeError:
-        return BadRow(line, name, "the report is not UTF-8 text")
+        count = _integer("samples", fields.get("samples"), samples, 1, _MAX_SAMPLES)
+        first = _integer("seed", fields.get("seed"), seed, 0, _MAX_SEED - count + 1)
     except ValueError as error:
-        return BadRow(line, name, str(error))
-    return Row(name, report.strip(), first, count, line)
+        return bad(name, str(error))
+    return Row(name, report.strip(), first, count, record.line)
 
 
 def _integer(name: str, value: Any, default: int, low: int, high: int) -> int:

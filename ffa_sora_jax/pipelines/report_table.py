@@ -7,19 +7,19 @@ package, or a table made elsewhere. Both are called in the same way,
     texts = report_of.reports(names, videos)  # videos: functions that read them, used or not
 """
 
-import csv
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path, PurePath
 from typing import Any, Protocol
 
 import numpy as np
 
+from ffa_sora_jax.common import tables
+
 NAME_COLUMNS = ("id", "exam", "exam_id", "video", "name", "file")
 TEXT_COLUMNS = ("report", "text", "caption", "generated_report")
-TABLES = (".csv", ".jsonl", ".ndjson")
 
 
 class Reporter(Protocol):
@@ -62,27 +62,31 @@ class ReportTable:
         """Reads a table: CSV with a header, or JSON Lines.
 
         One column names the video or exam (`NAME_COLUMNS`), one holds the text (`TEXT_COLUMNS`);
-        others are passed over. A name may have a folder and an ending, which do not count.
+        others are passed over. A name may have a folder and an ending, which do not count. A text
+        may be empty: a captioner may write nothing.
 
         Raises:
           FileNotFoundError: no such file.
           ValueError: another kind of file, a column missing or there twice, a row that cannot be
-            read, or two different reports for one name.
+            read, or a name that is empty or comes twice.
         """
         path = Path(path)
-        if not path.is_file():
-            raise FileNotFoundError(f"No table of reports at {path}.")
-        if path.suffix.lower() not in TABLES:
-            raise ValueError(f"{path.name} is no table; it must end in {', '.join(TABLES)}.")
         texts: dict[str, str] = {}
-        for line, record in _records(path):
-            where = f"{path}, line {line}"
-            name = plain_name(_one_of(record, NAME_COLUMNS, where))
-            text = _one_of(record, TEXT_COLUMNS, where)
-            if not text:
-                raise ValueError(f"{where}: the report of {name!r} is empty.")
-            if texts.setdefault(name, text) != text:
-                raise ValueError(f"{where}: {name!r} has another report further up.")
+        lines: dict[str, str] = {}
+        for record in tables.read(path).records:
+            where = f"{path}, {record.where}"
+            if record.fields is None:
+                raise ValueError(f"{where}: {record.reason}.")
+            name = plain_name(_one_of(record.fields, NAME_COLUMNS, where))
+            if not name:
+                raise ValueError(f"{where}: the report has no name.")
+            if name in texts:
+                raise ValueError(
+                    f"{where}: {name!r} comes twice, first in {lines[name]}; folders and endings "
+                    "do not count."
+                )
+            texts[name] = _one_of(record.fields, TEXT_COLUMNS, where)
+            lines[name] = record.where
         if not texts:
             raise ValueError(f"{path} holds no reports.")
         return cls(texts, str(path))
@@ -102,13 +106,17 @@ class ReportTable:
           ValueError: names without a report; lists the first of them.
         """
         del videos
-        plain = [plain_name(name) for name in names]
-        if missing := sorted({name for name in plain if name not in self.texts}):
+        known = self.known(names)
+        if missing := sorted({plain_name(name) for name in names if name not in known}):
             raise ValueError(
-                f"{self.where} has no report for {len(missing)} of {len(plain)} videos, such as "
+                f"{self.where} has no report for {len(missing)} of {len(names)} videos, such as "
                 f"{', '.join(missing[:3])}; its names are like {sorted(self.texts)[0]!r}."
             )
-        return [self.texts[name] for name in plain]
+        return [known[name] for name in names]
+
+    def known(self, names: Iterable[str]) -> dict[str, str]:
+        """The texts of those of these names that have one, by the name as it is given."""
+        return {name: self.texts[key] for name in names if (key := plain_name(name)) in self.texts}
 
 
 def open_reporter(given: str | Path | None = None) -> Reporter:
@@ -117,7 +125,7 @@ def open_reporter(given: str | Path | None = None) -> Reporter:
     Raises:
       FileNotFoundError, ValueError: see `VideoToReport.from_pretrained` and `ReportTable.read`.
     """
-    if given is not None and Path(given).suffix.lower() in TABLES:
+    if given is not None and Path(given).suffix.lower() in tables.ENDINGS:
         return ReportTable.read(given)
     from ffa_sora_jax.pipelines.video_to_report import VideoToReport  # loads jax
 
@@ -129,33 +137,6 @@ def plain_name(name: str) -> str:
     path = PurePath(name.strip())
     known = (".mp4", ".webp", ".gif", ".avi", ".mov", ".mkv", ".webm", ".png", ".dcm")
     return path.stem if path.suffix.lower() in known else path.name
-
-
-def _records(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(line, record) of every row.
-
-    Raises:
-      ValueError: bytes that are not UTF-8, or a line that is not what the ending says.
-    """
-    try:
-        if path.suffix.lower() == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                for record in reader:
-                    if None in record or None in record.values():
-                        raise ValueError(
-                            f"{path}, line {reader.line_num}: not as many fields as the header."
-                        )
-                    yield reader.line_num, record
-            return
-        for line, text in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), start=1):
-            if text.strip():
-                record = json.loads(text)
-                if not isinstance(record, dict):
-                    raise ValueError(f"{path}, line {line}: no JSON object.")
-                yield line, record
-    except (UnicodeDecodeError, csv.Error, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _one_of(record: Mapping[str, Any], columns: Sequence[str], where: str) -> str:

@@ -196,6 +196,20 @@ def test_texts(clips, tmp_path):
     assert found["prompted"]["floor"]["n"] == COUNT
 
 
+def test_reports_of_other_programs_are_found_by_file_and_may_be_empty(clips, tmp_path, capsys):
+    table = tmp_path / "read.jsonl"
+    rows = [{"video": f"made/eye{i}-s5.webp", "caption": REPORTS[i]} for i in range(COUNT)]
+    rows[0]["caption"] = ""
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    more = ("--candidate-reports", str(table))
+    assert cli.main(argv(clips, tmp_path / "out", *more, metrics="letters")) == 0
+    found = results(tmp_path / "out")["metrics"]["letters"]
+    assert (found["n"], found["unmeasured"]) == (COUNT, 0)
+    letters = len(REPORTS[0]) + COUNT - 1  # the others lack the blank at their end only
+    assert found["value"] == pytest.approx(letters / 5 / COUNT, rel=1e-6)
+    assert "1 candidate reports are empty" in capsys.readouterr().err
+
+
 def test_clips_that_cannot_be_measured_are_named(clips, tmp_path, capsys):
     made = tmp_path / "made"
     made.mkdir()
