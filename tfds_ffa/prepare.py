@@ -75,8 +75,8 @@ def _check_family(args: argparse.Namespace, family: str) -> None:
         _phantom_arguments(foreign)
     unset = vars(others.parse_args([]))
     given = [name for name, value in unset.items() if getattr(args, name) != value]
-    if family == "ffa_ir" and args.columns:
-        given.append("columns")
+    if family == "ffa_ir":  # its table is known
+        given += [name for name in ("columns", "encoding") if getattr(args, name)]
     given = [f"--{name.replace('_', '-')}" for name in given]
     if given:
         raise ValueError(f"{', '.join(given)} cannot be used with --dataset {args.dataset}.")
@@ -98,6 +98,7 @@ def _input_arguments(group: argparse._ArgumentGroup) -> None:
         metavar="OURS=THEIRS",
         help="names of columns, such as exam_id=Accession",
     )
+    add("--encoding", metavar="NAME", help="of the table, such as euc-kr (default: guessed)")
     add("--salt-file", type=Path, help="secret that ids are hashed with; made on first use")
 
 
@@ -110,6 +111,7 @@ def _curation_arguments(group: argparse._ArgumentGroup) -> None:
     add("--allow-duplicates", action="store_true", help="near duplicates are reported only")
     add("--unseen", nargs="+", default=[], metavar="DISEASE", help="held out as split 'unseen'")
     add("--max-frames", type=int, help="leave out exams of more frames")
+    add("--max-pixels", type=int, help="leave out exams of larger frames")
     add("--strict", action="store_true", help="any problem stops the build before writing")
 
 

@@ -301,8 +301,15 @@ def _options(args: argparse.Namespace, config: exam_builder.ExamConfig) -> proce
         raise ValueError(
             f"--max-frames is {args.max_frames}; exams have at least {cleaning.min_frames} frames."
         )
-    limits = Limits() if args.max_frames is None else Limits(max_frames=args.max_frames)
-    return process.Options(cleaning, limits, allow_burned_in_text=args.allow_burned_in_text)
+    if args.max_pixels is not None and args.max_pixels < Limits.min_side_px**2:
+        raise ValueError(
+            f"--max-pixels is {args.max_pixels}; frames have at least {Limits.min_side_px**2}."
+        )
+    limits = {"max_frames": args.max_frames, "max_pixels": args.max_pixels}
+    given = {name: value for name, value in limits.items() if value is not None}
+    return process.Options(
+        cleaning, Limits(**given), allow_burned_in_text=args.allow_burned_in_text
+    )
 
 
 def _runner(args: argparse.Namespace) -> Runner | None:
@@ -334,8 +341,10 @@ def _tables(
         path, root = annotation.find(args.exams, args.table)
         return *annotation.read(path), root, ""
     names = dict(_pair(text) for text in args.columns)
-    found = table.load_table(args.table, names or None)
+    found = table.load_table(args.table, names or None, args.encoding)
     kind = f"{found.format}, {found.encoding}" if found.encoding else found.format
+    is_sure = args.encoding or not found.encoding or found.encoding.startswith("utf")
+    kind += "" if is_sure else " as guessed (--encoding names another)"
     note = f" (table: {kind}; {found.unused_columns} of its columns are not read)"
     return found.rows, found.problems, args.exams, note
 

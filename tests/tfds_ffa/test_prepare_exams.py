@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax import cli
+from ffa_sora_jax.video.reading import Limits
 from tests.tfds_ffa import exams
 from tests.tfds_ffa.test_workers import wait_until_gone
 from tfds_ffa import exam_builder, prepare, prepare_exams
@@ -247,6 +248,18 @@ def test_strict_stops_before_writing_and_says_what_it_found(folder, capsys):
     assert "3 inputs were left out" in capsys.readouterr().err
 
 
+def test_an_encoding_that_is_guessed_wrong_is_told_and_can_be_named(folder, capsys):
+    report = "우안: 황반부 후기 누출이 관찰됨."
+    table = f"exam_id,patient_id,eye,report\nA01,P1,right,{report}\n"
+    (folder / "hospital/reports.csv").write_text(table, encoding="euc-kr")
+    exams.build(folder)
+    assert "as guessed (--encoding names another)" in capsys.readouterr().err
+    assert exams.build(folder, "--encoding", "euc-kr", "--overwrite") == 0
+    assert "(table: csv, euc_kr; " in capsys.readouterr().err
+    (record,) = next(iter(exams.records(folder).values()))
+    assert record["report"].decode() == report
+
+
 def test_new_rows_that_cannot_be_used_are_told_of_a_finished_dataset_too(done, tmp_path, capsys):
     shutil.copytree(done, tmp_path, dirs_exist_ok=True)
     table = tmp_path / "hospital/reports.csv"
@@ -400,7 +413,10 @@ def test_a_finished_dataset_is_left_alone_and_another_one_refused(done, capsys):
         (["--dataset", "phantom/64"], "--exams, --table, --salt-file cannot be used"),
         (["--dataset", "phantom/64", "--strict"], "--salt-file, --strict cannot be used"),
         (["--dataset", "ffa_ir/64", "--columns", "eye=x"], "--columns cannot be used"),
+        (["--dataset", "ffa_ir/64", "--encoding", "big5"], "--encoding cannot be used"),
+        (["--encoding", "euc-xx"], "no text encoding 'euc-xx'"),
         (["--max-frames", "1"], "--max-frames is 1; exams have at least 2 frames"),
+        (["--max-pixels", "1000"], "--max-pixels is 1000; frames have at least 1024"),
     ],
 )
 def test_bad_options_are_refused_in_words(fresh, capsys, more, message):
@@ -419,17 +435,20 @@ def test_what_is_written_must_not_lie_among_the_exams(fresh, capsys, option):
 def test_options_reach_what_they_are_for():
     parser = argparse.ArgumentParser()
     prepare.add_arguments(parser)
-    more = "--vessel-filter drop_frames --register --max-frames 40 --allow-burned-in-text"
+    more = "--vessel-filter drop_frames --register --allow-burned-in-text --max-frames 40"
+    more += " --max-pixels 5000"
     args = parser.parse_args(["--dataset", "hospital_exams/128_f25", *more.split()])
     options = prepare_exams._options(args, exam_builder.config("128_f25"))
     cleaning = options.cleaning
     assert (cleaning.size, cleaning.num_frames) == (128, 25)
     assert (cleaning.vessel_filter, cleaning.register) == ("drop_frames", True)
-    assert options.limits.max_frames == 40 and options.allow_burned_in_text
+    assert (options.limits.max_frames, options.limits.max_pixels) == (40, 5000)
+    assert options.allow_burned_in_text
     plain = prepare_exams._options(
         parser.parse_args(["--dataset", "hospital_exams/128"]), exam_builder.config("128")
     )
     assert (plain.cleaning.vessel_filter, plain.cleaning.register) == ("exclude_video", False)
+    assert plain.limits == Limits()
     assert not plain.allow_burned_in_text
 
 

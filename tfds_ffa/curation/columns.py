@@ -77,9 +77,9 @@ def find_columns(header: Sequence[str], wanted: Mapping[str, str] | None = None)
       wanted: field -> heading, where the heading is not one of `ALIASES`.
 
     Raises:
-      ValueError: unknown field, missing heading, two headings for one field, no report column,
-        or neither exam id nor path. Headings found in the file are not repeated: a table without
-        headings starts with a patient.
+      ValueError: unknown field, missing heading, two headings for one field, two columns of
+        reports, no report column, or neither exam id nor path. Headings found in the file are not
+        repeated unless they are known: a table without headings starts with a patient.
     """
     check_keys("column", wanted or {}, ALIASES)
     keys = [_key(text) for text in header]
@@ -105,9 +105,16 @@ def find_columns(header: Sequence[str], wanted: Mapping[str, str] | None = None)
 def _only_column(field: str, keys: Sequence[str], names: Sequence[str]) -> int:
     """The column that has the first of the names that any has; -1 where there is none.
 
-    The first name is the field's own: `id` beside `exam_id` is no second exam id.
+    The first name is the field's own: `id` beside `exam_id` is no second exam id. Two other columns
+    of reports may each hold half of the text, such as findings and impression: neither is taken.
     """
-    name = next((name for name in names if name in keys), None)
+    known = [name for name in names if name in keys]
+    name = known[0] if known else None
+    if field == "report" and len(known) > 1 and name != names[0]:
+        raise ValueError(
+            f"Columns {' and '.join(known)} could both be the report. Name one with "
+            f"--columns report={name}, or write both texts into one column called report."
+        )
     found = [position for position, key in enumerate(keys) if key == name]
     if len(found) > 1:
         raise ValueError(f"{len(found)} columns could be the {field}; keep one of them.")

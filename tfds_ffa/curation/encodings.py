@@ -9,9 +9,6 @@ is the right one; text with few such pairs is Western.
 
 import codecs
 
-from ffa_sora_jax.common.names import check_keys
-
-ENCODINGS = ("utf-8", "utf-16", "utf-32", "gb18030", "big5", "cp1252")
 _MARKS = (  # the mark of UTF-32 starts with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -19,6 +16,7 @@ _MARKS = (  # the mark of UTF-32 starts with that of UTF-16
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+_EXAMPLES = "utf-8, utf-16, utf-32, gb18030, big5, cp1252, euc-kr, shift-jis, cp1251"
 _ASCII = bytes(range(128))
 _SAMPLE_BYTES = 1 << 20
 _MIN_COMMON = 0.8  # share of common characters in genuine text; the wrong encoding gets about half
@@ -31,14 +29,12 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, str]:
 
     Args:
       data: a whole file.
-      encoding: one of `ENCODINGS` where guessing is not wanted.
+      encoding: any that Python knows, such as euc-kr or cp1251, where guessing is not wanted.
 
     Raises:
       ValueError: unknown encoding, or bytes that are not text in it.
     """
-    if encoding is not None:
-        check_keys("encoding", [encoding], ENCODINGS)
-    name = encoding or _guess(data)
+    name = _guess(data) if encoding is None else _named(encoding)
     is_forgiven = encoding is None and name in ("utf-8", "gb18030", "big5")
     if name == "utf-8":
         name = "utf-8-sig"
@@ -48,11 +44,21 @@ def decode(data: bytes, encoding: str | None = None) -> tuple[str, str]:
         line = data[: error.start].count(b"\n") + 1
         raise ValueError(
             f"The table is not {name.removesuffix('-sig')} text: line {line} holds bytes that "
-            f"have no meaning. Save it as UTF-8, or name its encoding: {', '.join(ENCODINGS)}."
+            f"have no meaning. Save it as UTF-8, or name its encoding, such as {_EXAMPLES}."
         ) from None
     if "\0" in text:
         raise ValueError("The table holds zero bytes, so it is no text. Save it as UTF-8.")
     return text.removeprefix("\ufeff"), name.removesuffix("-sig")
+
+
+def _named(encoding: str) -> str:
+    try:
+        b"a".decode(encoding)  # refuses codecs from bytes to bytes, such as zip, too
+        return codecs.lookup(encoding).name
+    except (LookupError, UnicodeError):
+        raise ValueError(
+            f"Python knows no text encoding {encoding!r}; examples are {_EXAMPLES}."
+        ) from None
 
 
 def _guess(data: bytes) -> str:

@@ -56,12 +56,15 @@ def read_sheet(path: Path, wanted: Mapping[str, str] | None, encoding: str | Non
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: no table, no known columns, an encrypted or old workbook, broken JSON.
+      ValueError: no table, no known columns, an encrypted or old workbook, broken JSON, an
+        encoding for a workbook.
     """
     data = path.read_bytes()
     if not data.strip():
         raise ValueError("The table is empty. Give a CSV, XLSX, JSON or JSONL file.")
     if data.startswith(b"PK\x03\x04"):
+        if encoding is not None:
+            raise ValueError("The table is a workbook, which has no encoding to be named.")
         return _read_xlsx(data, wanted)
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise ValueError(
@@ -78,13 +81,13 @@ def _headings(
     rows: Sequence[Sequence[str]], wanted: Mapping[str, str] | None
 ) -> tuple[int, columns.Columns]:
     """The first row that holds the headings: exports like to begin with a title."""
-    first_error = None
+    errors = []
     for number, row in enumerate(rows):
         try:
             return number, columns.find_columns(row, wanted)
         except ValueError as error:
-            first_error = first_error or error
-    raise first_error or ValueError("The table has no rows.")
+            errors.append((columns.count_known(row, wanted), -number, error))
+    raise max(errors)[2] if errors else ValueError("The table has no rows.")
 
 
 # --- CSV ---

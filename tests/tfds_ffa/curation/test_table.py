@@ -1,5 +1,6 @@
 """Tables in every format and encoding, and what becomes of rows that are wrong."""
 
+import codecs
 import csv
 import io
 import json
@@ -70,10 +71,23 @@ def test_a_named_encoding_is_not_guessed(tmp_path):
     path = write(tmp_path, as_csv([HEADER, *ROWS]), encoding="gb18030")
     with pytest.raises(ValueError, match=r"not utf-8 text: line 3"):
         load_table(path, encoding="utf-8")
-    with pytest.raises(ValueError, match="gb18030"):
-        load_table(path, encoding="gb18031")
+    for name in ("gb18031", "zip", "undefined"):
+        with pytest.raises(ValueError, match=f"no text encoding '{name}'.*gb18030"):
+            load_table(path, encoding=name)
     with pytest.raises(ValueError, match="zero bytes"):
         encodings.decode(b"a\0b", "utf-8")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [("euc-kr", "우안: 황반부 후기 누출이 관찰됨."), ("cp1251", "Правый глаз: поздняя утечка."),
+     ("UTF8", "右眼：晚期渗漏。"), ("shift-jis", "右眼：後期漏出あり。")],
+)  # fmt: skip
+def test_encodings_that_are_not_guessed_can_be_named(tmp_path, encoding, text):
+    table = as_csv([HEADER, ["1", "", "", text]]).encode(encoding)
+    path = write(tmp_path, codecs.BOM_UTF8 * (encoding == "UTF8") + table)
+    (row,) = load_table(path, encoding=encoding).rows
+    assert (row.exam_id, row.report) == ("1", text)
 
 
 @pytest.mark.parametrize(("most", "stray"), [("utf-8", "gb18030"), ("gb18030", "cp1252")])
@@ -134,12 +148,20 @@ def test_titles_above_the_headings(tmp_path):
         book.active.append(row)
     book.save(tmp_path / "t.xlsx")
     check_two_rows(read_table(tmp_path / "t.xlsx")[0])
+    with pytest.raises(ValueError, match="no encoding"):
+        load_table(tmp_path / "t.xlsx", encoding="utf-8")
 
 
 def test_ambiguous_headings_are_refused(tmp_path):
     path = write(tmp_path, as_csv([[*HEADER, "Report"], [*ROWS[0], "x"]]))
     with pytest.raises(ValueError, match="2 columns could be the report"):
         read_table(path)
+    path = write(tmp_path, as_csv([["title"], ["id", "Impression", "Findings"], ["E1", "a", "b"]]))
+    with pytest.raises(ValueError, match="findings and impression could both be the report"):
+        read_table(path)
+    assert read_table(path, {"report": "impression"})[0][0].report == "a"
+    path = write(tmp_path, as_csv([["id", "Impression", "report"], ["E1", "a", "b"]]))
+    assert read_table(path)[0][0].report == "b"  # the field's own name
     path = write(tmp_path, as_csv([["id", "text", "label"], ["E1", "report", "BRVO"]]))
     with pytest.raises(ValueError, match="asked for twice"):
         read_table(path, {"report": "text", "diagnosis": "text"})
