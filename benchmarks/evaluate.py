@@ -24,21 +24,14 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import measure
+from benchmarks import measure, random_weights
 from ffa_sora_jax import cli, phantom
-from ffa_sora_jax.common import tree
 from ffa_sora_jax.jobs import evaluate_rows
-from ffa_sora_jax.metrics import fid, fvd, lpips, registry
-from ffa_sora_jax.metrics.registry import Entry
-from ffa_sora_jax.models.bundle import Bundle
-from ffa_sora_jax.models.i3d import I3D
-from ffa_sora_jax.models.inception import InceptionV3
-from ffa_sora_jax.models.lpips import LPIPS
 from ffa_sora_jax.video import io
 
 PAPER_CLIPS = 387
 FREE = ("psnr", "ssim", "recall", "vessels", "dye", "findings")
-NETWORKS = {"lpips": "pair", "fvd": "sets", "fid": "sets"}
+NETWORKS = {"lpips": "alexnet", "fvd": "i3d", "fid": "inception"}
 WRITTEN = ("results.json", "results.md", "index.html", "per_clip.csv")
 
 
@@ -50,6 +43,8 @@ def main(argv: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory(prefix="bench-evaluate-") as scratch:
         folder = Path(scratch)
         make_clips(folder, args.clips, args.size)
+        wanted = [NETWORKS[name] for name in args.metrics.split(",") if name in NETWORKS]
+        random_weights.make(folder / "weights", wanted)
         rows = [_measured(args, folder, name) for name in args.metrics.split(",")]
         same = resumed_is_the_same(folder, args.frames) if args.kill else None
     sys.stdout.write(table(rows, args) + "\n")
@@ -132,9 +127,6 @@ def _measured(args: argparse.Namespace, folder: Path, name: str) -> dict[str, An
 def _work(args: argparse.Namespace) -> int:
     """Measures one metric twice: the first time compiles, rows are thrown away in between."""
     folder, name = Path(args.folder), args.worker
-    if name in NETWORKS:
-        entry = Entry(name, f"{name}, random", NETWORKS[name], f"{__name__}:load_{name}")
-        registry.METRICS[name] = entry
     result: dict[str, Any] = {}
     original = evaluate_rows.measure
 
@@ -161,36 +153,8 @@ def _argv(folder: Path, output: Path, metrics: str, frames: int) -> list[str]:
     return [
         "evaluate", "--generated", str(folder / "made"), "--reference", str(folder / "real"),
         "--output", str(output), "--metrics", metrics, "--frames", str(frames),
+        "--weights", str(folder / "weights"),
     ]  # fmt: skip
-
-
-def load_lpips(folder: Path | None) -> tuple[Any, Any]:
-    """LPIPS on AlexNet with random weights."""
-    metric = lpips.LPIPSDistance()
-    return metric, _random(LPIPS, metric.trunk)
-
-
-def load_fvd(folder: Path | None) -> tuple[Any, Any]:
-    """I3D at full width with random weights."""
-    metric = fvd.FVD()
-    return metric, _random(I3D, metric.network)
-
-
-def load_fid(folder: Path | None) -> tuple[Any, Any]:
-    """Inception-v3 at full width with random weights."""
-    metric = fid.FID()
-    return metric, _random(InceptionV3, metric.network)
-
-
-def _random(module: Any, cfg: Any) -> Any:
-    rng = np.random.default_rng(np.random.SeedSequence(0))
-
-    def draw(path: str, leaf: Any) -> np.ndarray:
-        scale = 1.0 / max(1, int(np.prod(leaf.shape[:-1]))) ** 0.5
-        values = rng.standard_normal(leaf.shape, np.float32) * np.float32(scale)
-        return np.abs(values) + np.float32(0.5) if leaf.ndim == 1 else values
-
-    return tree.map_with_path(draw, Bundle.create(module, cfg).abstract)
 
 
 def _arguments(argv: list[str] | None) -> argparse.Namespace:
