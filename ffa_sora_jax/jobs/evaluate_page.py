@@ -132,8 +132,9 @@ def _row(outcome: Outcome) -> list[str]:
     record = outcome.record
     weights = ", ".join(f"{name} {digest[:12]}" for name, digest in record["weights"].items())
     paper = record["paper"]
+    count = f"{record['n']} / {record['n_reference']}".replace(" ", "\u00a0")  # in one line
     return [
-        record["title"], _value(record), _floor(record), f"{record['n']} / {record['n_reference']}",
+        record["title"], _value(record), _floor(record), count,
         "; ".join(part for part in (record["network"], weights) if part) or "none",
         f"{paper['value']} ({paper['caveat']})" if paper else "",
     ]  # fmt: skip

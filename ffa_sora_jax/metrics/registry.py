@@ -236,6 +236,7 @@ _ENTRIES = (
         "findings", "Findings read back", "clip_text", "ffa_sora_jax.metrics.findings:load",
         definition="F1 of the findings that the prompt names and those that the phantom oracle "
         "reads from the clip, over all classes; tuned on phantoms",
+        network="the phantom oracle's score cards", shipped=("oracle/rules.json",),
     ),
     Entry(
         "dye", "Dye curves", "pair", "ffa_sora_jax.metrics.dye:load",
