@@ -28,8 +28,7 @@ from typing import Any
 import numpy as np
 
 from ffa_sora_jax import __version__
-from ffa_sora_jax.common import files
-from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
+from ffa_sora_jax.common import files, interrupts
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips
 from ffa_sora_jax.jobs.manifest import Manifest, only_one
@@ -38,7 +37,7 @@ from ffa_sora_jax.privacy.audit import Evidence, Options, Subject
 from ffa_sora_jax.privacy.detect import Score, Scores
 from ffa_sora_jax.privacy.traces import Trace
 
-OK, STOPPED, SOME_FAILED, FOUND = 0, 1, 3, 4
+OK, SOME_FAILED, FOUND = 0, 3, 4
 REPORT, PAGE, WORK = "audit.json", "audit.html", "work"
 
 
@@ -87,11 +86,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Audits; see the module for the exit codes."""
-    try:
-        with sigterm_as_ctrl_c():
-            return _run(args)
-    except KeyboardInterrupt:
-        return _stopped("asked to stop")
+    return interrupts.resumable(lambda: _run(args), "What was compared is kept")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -101,12 +96,9 @@ def _run(args: argparse.Namespace) -> int:
     if args.release is not None:
         release.check_target(_folder(args.generated), args.release)
     features = None if args.features is None else _read_features(args.features, sets)
-    try:
-        with only_one(args.output):
-            report = _audit(args, options, sets, features)
-            _write(args, report, sets["generated"].items)
-    except OSError as error:
-        return _stopped(str(error))
+    with only_one(args.output), interrupts.stop_on_oserror():
+        report = _audit(args, options, sets, features)
+        _write(args, report, sets["generated"].items)
     return _tell(args, report)
 
 
@@ -195,13 +187,6 @@ def _tell(args: argparse.Namespace, report: dict[str, Any]) -> int:
     if report["verdict"] != verdict.CLEAN:
         return FOUND
     return SOME_FAILED if counts["clean"] < counts["generated"] else OK
-
-
-def _stopped(reason: str) -> int:
-    sys.stderr.write(
-        f"stopped: {reason}. What was compared is kept; run the same command again to go on.\n"
-    )
-    return STOPPED
 
 
 def _options(args: argparse.Namespace) -> Options:

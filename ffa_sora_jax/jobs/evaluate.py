@@ -26,8 +26,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ffa_sora_jax.common import files
-from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
+from ffa_sora_jax.common import files, interrupts
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips, evaluate_page, evaluate_rows, pairing, shards
 from ffa_sora_jax.jobs.clips import ClipItem, ClipSet
@@ -40,7 +39,7 @@ from ffa_sora_jax.metrics.registry import Loaded
 from ffa_sora_jax.pipelines.report_table import ReportTable
 from ffa_sora_jax.video import sheet
 
-OK, STOPPED, SOME_FAILED = 0, 1, 3
+OK, SOME_FAILED = 0, 3
 MAX_FRAMES, MIN_PX, MAX_PX = 1024, 16, 2048
 
 
@@ -84,11 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measures what is missing and writes the results; see the module for the exit codes."""
-    try:
-        with sigterm_as_ctrl_c():
-            return _run(args)
-    except KeyboardInterrupt:
-        return _stopped("asked to stop")
+    return interrupts.resumable(lambda: _run(args), "What was measured is safe")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -109,24 +104,21 @@ def _run(args: argparse.Namespace) -> int:
         generated, reference, pairs, candidates, args.floor, args.seed, args.replicates
     )  # fmt: skip
     loaded = {name: _load(name, args.weights, plan) for name in names}
-    try:
-        with only_one(args.output, shard=shard, num_shards=num_shards):
-            rows = {n: Rows(args.output / "rows", loaded[n], look) for n in names}
-            wanted = {n: plan.cases(loaded[n]) for n in names}
-            share = {n: cases[shard::num_shards] for n, cases in wanted.items()}
-            failed = evaluate_rows.measure(share, loaded, rows, look, jax.local_devices())
-            waiting = _waiting(wanted, rows, failed) if num_shards > 1 else 0
-            if waiting:
-                sys.stdout.write(
-                    f"{waiting} cases are left to other processes; when all are done, run the "
-                    "command once without --shard to write the results.\n"
-                )
-                return SOME_FAILED if failed else OK
-            outcomes = _outcomes(plan, loaded, rows, look)
-            report = _report(args, plan, look, outcomes, failed)
-            _write(args.output, report, plan, look)
-    except OSError as error:
-        return _stopped(str(error))
+    with only_one(args.output, shard=shard, num_shards=num_shards), interrupts.stop_on_oserror():
+        rows = {n: Rows(args.output / "rows", loaded[n], look) for n in names}
+        wanted = {n: plan.cases(loaded[n]) for n in names}
+        share = {n: cases[shard::num_shards] for n, cases in wanted.items()}
+        failed = evaluate_rows.measure(share, loaded, rows, look, jax.local_devices())
+        waiting = _waiting(wanted, rows, failed) if num_shards > 1 else 0
+        if waiting:
+            sys.stdout.write(
+                f"{waiting} cases are left to other processes; when all are done, run the "
+                "command once without --shard to write the results.\n"
+            )
+            return SOME_FAILED if failed else OK
+        outcomes = _outcomes(plan, loaded, rows, look)
+        report = _report(args, plan, look, outcomes, failed)
+        _write(args.output, report, plan, look)
     _say(args.output, report)
     return SOME_FAILED if report.failed else OK
 
@@ -372,10 +364,3 @@ def _say(folder: Path, report: Report) -> None:
     for line in evaluate_page.summary(report):
         sys.stdout.write(f"{line}\n")
     sys.stdout.write(f"{folder / 'index.html'}\n")
-
-
-def _stopped(reason: str) -> int:
-    sys.stderr.write(
-        f"stopped: {reason}. What was measured is safe; run the same command again to go on.\n"
-    )
-    return STOPPED

@@ -18,15 +18,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ffa_sora_jax.common import files
-from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
+from ffa_sora_jax.common import files, interrupts
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips, shards
 from ffa_sora_jax.jobs.clips import ClipItem
 from ffa_sora_jax.jobs.manifest import Manifest, only_one, read_records
 from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 
-OK, STOPPED, SOME_FAILED = 0, 1, 3
+OK, SOME_FAILED = 0, 3
 ENDINGS = (".csv", ".jsonl")
 
 
@@ -52,11 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Writes the reports that are not there yet; see the module for the exit codes."""
-    try:
-        with sigterm_as_ctrl_c():
-            return _run(args)
-    except KeyboardInterrupt:
-        return _stopped("asked to stop")
+    return interrupts.resumable(lambda: _run(args), "Finished reports are safe")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -75,13 +70,10 @@ def _run(args: argparse.Namespace) -> int:
     job = _Job(model, writing, args.seed)
     parts = args.output.with_name(f"{args.output.name}.parts")
     files.check_folder(parts, "--output")
-    try:
-        with only_one(parts, shard=shard, num_shards=num_shards):
-            manifest = Manifest(parts, shard=shard, num_shards=num_shards)
-            failed = job.write(items[shard::num_shards], manifest)
-            reports = write_table(args.output, parts)
-    except OSError as error:
-        return _stopped(str(error))
+    with only_one(parts, shard=shard, num_shards=num_shards), interrupts.stop_on_oserror():
+        manifest = Manifest(parts, shard=shard, num_shards=num_shards)
+        failed = job.write(items[shard::num_shards], manifest)
+        reports = write_table(args.output, parts)
     failed |= {} if shard else missing
     for name, reason in failed.items():
         sys.stderr.write(f"failed: {name}: {reason}\n")
@@ -176,10 +168,3 @@ def _writing(model: VideoToReport, args: argparse.Namespace) -> Writing:
     if draws and args.num_beams is not None:
         raise ValueError("--num-beams searches, --temperature and --top-p draw; give one of them.")
     return model.settings(**given, do_sample=True if draws else None)
-
-
-def _stopped(reason: str) -> int:
-    sys.stderr.write(
-        f"stopped: {reason}. Finished reports are safe; run the same command again to go on.\n"
-    )
-    return STOPPED

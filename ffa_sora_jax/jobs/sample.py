@@ -16,8 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ffa_sora_jax.common import files
-from ffa_sora_jax.common.interrupts import sigterm_as_ctrl_c
+from ffa_sora_jax.common import files, interrupts
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import shards
 from ffa_sora_jax.jobs.manifest import Manifest, only_one
@@ -25,7 +24,7 @@ from ffa_sora_jax.jobs.rows import BadRow, Row, read_table
 from ffa_sora_jax.pipelines.result import FORMATS, VideoResult, check_writable, output_paths
 from ffa_sora_jax.pipelines.text_to_video import MAX_SEED, TextToVideo, describe
 
-OK, STOPPED, SOME_FAILED = 0, 1, 3
+OK, SOME_FAILED = 0, 3
 MAX_MIN_PX = 4096  # every frame of a video is held enlarged in memory
 
 
@@ -78,11 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Samples everything that is not there yet; see the module for the exit codes."""
-    try:
-        with sigterm_as_ctrl_c():
-            return _run(args)
-    except KeyboardInterrupt:
-        return _stopped("asked to stop")
+    return interrupts.resumable(lambda: _run(args), "Finished rows are safe")
 
 
 def _run(args: argparse.Namespace) -> int:
@@ -103,14 +98,11 @@ def _run(args: argparse.Namespace) -> int:
     items, bad = plan(rows, fixed, single=args.report is not None)
     items, bad = items[shard::num_shards], bad[shard::num_shards]
     total = len(items) + len(bad)
-    try:
-        with only_one(args.output, shard=shard, num_shards=num_shards):
-            manifest = Manifest(args.output, shard=shard, num_shards=num_shards)
-            failed, fresh = _refuse(items, bad, pipeline, manifest)
-            todo = [item for item in fresh if not manifest.is_done(item.name)]
-            failed |= _make(todo, pipeline, manifest, args)
-    except OSError as error:
-        return _stopped(str(error))
+    with only_one(args.output, shard=shard, num_shards=num_shards), interrupts.stop_on_oserror():
+        manifest = Manifest(args.output, shard=shard, num_shards=num_shards)
+        failed, fresh = _refuse(items, bad, pipeline, manifest)
+        todo = [item for item in fresh if not manifest.is_done(item.name)]
+        failed |= _make(todo, pipeline, manifest, args)
     for name, reason in failed.items():
         sys.stderr.write(f"failed: {name}: {reason}\n")
     made = [item.name for item in fresh if item.name not in failed]
@@ -121,13 +113,6 @@ def _run(args: argparse.Namespace) -> int:
         f"{len(failed)} failed.\n"
     )
     return SOME_FAILED if failed else OK
-
-
-def _stopped(reason: str) -> int:
-    sys.stderr.write(
-        f"stopped: {reason}. Finished rows are safe; run the same command again to go on.\n"
-    )
-    return STOPPED
 
 
 def plan(

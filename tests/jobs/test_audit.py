@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax import cli
+from ffa_sora_jax.common import interrupts
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import audit
 from ffa_sora_jax.jobs.clips import ClipItem
@@ -90,7 +91,7 @@ def test_an_audit_that_was_stopped_goes_on_to_the_same_report(folders, done, mon
 
     again = folders / "again"
     monkeypatch.setattr(Progress, "advance", stop)
-    assert cli.main(command(folders, again)) == audit.STOPPED
+    assert cli.main(command(folders, again)) == interrupts.STOPPED
     assert not (again / "audit.json").exists()
     kept = sorted((again / "work" / "traces").iterdir())
     assert kept

@@ -308,6 +308,13 @@ def test_bad_usage(clips, tmp_path, capsys, more, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_an_output_folder_that_cannot_be_written_is_bad_usage(clips, tmp_path, capsys):
+    (tmp_path / "out" / ".lock-00000-of-00001").mkdir(parents=True)
+    assert cli.main(argv(clips, tmp_path / "out")) == 2
+    said = capsys.readouterr().err
+    assert str(tmp_path / "out") in said and "safe" not in said
+
+
 def test_sizes_that_differ_need_a_decision(clips, tmp_path, capsys):
     made = tmp_path / "made"
     made.mkdir()
