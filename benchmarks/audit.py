@@ -12,9 +12,9 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
 
-import cv2
 import numpy as np
 
+from benchmarks.changes import blurred, jpeg, noisy, warped
 from ffa_sora_jax.phantom import generate
 from ffa_sora_jax.privacy import disturb, verdict
 from ffa_sora_jax.privacy.audit import NoMemory, Options, Subject, gather
@@ -69,31 +69,6 @@ def planted(index: int, px: int, family: str, seed: int) -> Subject:
 # --- What else may be done to a copy: where the detectors end ---
 
 
-def each(video: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    return np.stack([change(frame) for frame in video])
-
-
-def moved(video, x=0.0, turn=0.0, zoom=1.0):
-    size = video.shape[-1]
-    matrix = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), turn, zoom)
-    matrix[:, 2] += (x * size, 0)
-    return each(video, lambda f: cv2.warpAffine(f, matrix, (size, size)))
-
-
-def blurred(video, share):
-    return each(video, lambda f: cv2.GaussianBlur(f, (0, 0), share * video.shape[-1]))
-
-
-def noisy(video, sd):
-    noise = np.random.default_rng(0).normal(0, sd, video.shape)
-    return np.clip(video + noise, 0, 255).astype(np.uint8)
-
-
-def jpeg(video, quality):
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    return each(video, lambda f: cv2.imdecode(cv2.imencode(".jpg", f, options)[1], 0))
-
-
 def mixed(video, share, px):
     """The copy blended with a clip of another eye."""
     other = clip(SEEDS["generated"], 10**6, px)
@@ -106,17 +81,17 @@ def half_replaced(video, px):
 
 
 HARDER: dict[str, Callable[[np.ndarray, int], np.ndarray]] = {
-    "shift 6 %": lambda v, px: moved(v, x=0.06),
-    "shift 12 %": lambda v, px: moved(v, x=0.12),
-    "shift 20 %": lambda v, px: moved(v, x=0.2),
-    "turn 5 deg": lambda v, px: moved(v, turn=5),
-    "turn 10 deg": lambda v, px: moved(v, turn=10),
-    "zoom 5 %": lambda v, px: moved(v, zoom=1.05),
-    "zoom 15 %": lambda v, px: moved(v, zoom=1.15),
-    "blur 1.5 %": lambda v, px: blurred(v, 0.015),
-    "blur 3 %": lambda v, px: blurred(v, 0.03),
-    "noise 20": lambda v, px: noisy(v, 20),
-    "noise 50": lambda v, px: noisy(v, 50),
+    "shift 6 %": lambda v, px: warped(v, x=0.06),
+    "shift 12 %": lambda v, px: warped(v, x=0.12),
+    "shift 20 %": lambda v, px: warped(v, x=0.2),
+    "turn 5 deg": lambda v, px: warped(v, turn=5),
+    "turn 10 deg": lambda v, px: warped(v, turn=10),
+    "zoom 5 %": lambda v, px: warped(v, zoom=1.05),
+    "zoom 15 %": lambda v, px: warped(v, zoom=1.15),
+    "blur 1.5 %": lambda v, px: blurred(v, 0.015 * px),
+    "blur 3 %": lambda v, px: blurred(v, 0.03 * px),
+    "noise 20": lambda v, px: noisy(v, 20, np.random.default_rng(0)),
+    "noise 50": lambda v, px: noisy(v, 50, np.random.default_rng(0)),
     "JPEG 10": lambda v, px: jpeg(v, 10),
     "inverted grey": lambda v, px: (255 - v) * (v > 3),
     "first half of the frames": lambda v, px: v[: len(v) // 2 + 1],

@@ -10,9 +10,9 @@ import argparse
 import sys
 from collections.abc import Callable
 
-import cv2
 import numpy as np
 
+from benchmarks import changes
 from ffa_sora_jax import phantom
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.metrics import registry
@@ -27,7 +27,7 @@ def _noise(sd: float) -> Disturb:
 
 
 def _blur(sigma: float) -> Disturb:
-    return lambda clips, i, rng: np.stack([cv2.GaussianBlur(f, (0, 0), sigma) for f in clips[i]])
+    return lambda clips, i, rng: changes.blurred(clips[i], sigma)
 
 
 CONTROLS: dict[str, Disturb] = {

@@ -13,6 +13,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
+from benchmarks.changes import blurred, each_frame, jpeg, noisy, warped
 from benchmarks.visits import visits
 from ffa_sora_jax.video import fingerprint
 from ffa_sora_jax.video.standardize import standardize
@@ -21,38 +22,15 @@ SEED = 31
 COUNTS = (21, 14, 9, 5, 3)
 
 
-def each(video: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    return np.stack([change(frame) for frame in video])
-
-
-def jpeg(video: np.ndarray, quality: int) -> np.ndarray:
-    options = [cv2.IMWRITE_JPEG_QUALITY, quality]
-    return each(video, lambda f: cv2.imdecode(cv2.imencode(".jpg", f, options)[1], 0))
-
-
 def graded(video: np.ndarray, gain: float = 1, gamma: float = 1, offset: float = 0) -> np.ndarray:
     levels = gain * 255 * (video / 255.0) ** gamma + offset * (video > 4)
     return np.clip(levels, 0, 255).astype(np.uint8)
 
 
-def warped(
-    video: np.ndarray, x: float = 0, y: float = 0, turn: float = 0, zoom: float = 1
-) -> np.ndarray:
-    size = video.shape[-1]
-    matrix = cv2.getRotationMatrix2D((size / 2 - 0.5, size / 2 - 0.5), turn, zoom)
-    matrix[:, 2] += (x * size, y * size)
-    return each(video, lambda f: cv2.warpAffine(f, matrix, (size, size)))
-
-
 def shrunk(video: np.ndarray, factor: float) -> np.ndarray:
-    return each(
+    return each_frame(
         video, lambda f: cv2.resize(f, None, fx=factor, fy=factor, interpolation=cv2.INTER_AREA)
     )
-
-
-def noisy(video: np.ndarray) -> np.ndarray:
-    noise = np.random.default_rng(0).normal(0, 8, video.shape)
-    return np.clip(video + noise, 0, 255).astype(np.uint8)
 
 
 COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -68,8 +46,8 @@ COPIES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "zoom 3 %": lambda v: warped(v, zoom=1.03),
     "half": lambda v: shrunk(v, 0.5),
     "quarter": lambda v: shrunk(v, 0.25),
-    "noise 8": noisy,
-    "blur 2 px": lambda v: each(v, lambda f: cv2.GaussianBlur(f, (0, 0), 2)),
+    "noise 8": lambda v: noisy(v, 8, np.random.default_rng(0)),
+    "blur 2 px": lambda v: blurred(v, 2),
     "several": lambda v: jpeg(graded(warped(v, 0.01, 0.01), 1.1, 0.85), 40),
     "mirrored": lambda v: np.ascontiguousarray(v[:, :, ::-1]),
 }

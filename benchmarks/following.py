@@ -12,9 +12,9 @@ import argparse
 import sys
 import time
 
-import cv2
 import numpy as np
 
+from benchmarks.changes import resized
 from ffa_sora_jax import phantom
 from ffa_sora_jax.data.transforms import swap_sides
 from ffa_sora_jax.phantom import oracle
@@ -33,7 +33,7 @@ def main() -> None:
     ]
     other = {"right": "left", "left": "right"}
     groups = {
-        "real": ([_shrink(e.video, model.sampling.size) for e in exams], [e.eye for e in exams]),
+        "real": ([resized(e.video, model.sampling.size) for e in exams], [e.eye for e in exams]),
         "sampled": (_sample(model, [e.report for e in exams]), [e.eye for e in exams]),
         "swapped": (
             _sample(model, [swap_sides(e.report) for e in exams]),
@@ -59,10 +59,6 @@ def _sample(model: TextToVideo, reports: list[str]) -> list[np.ndarray]:
     seconds = (time.monotonic() - start) / len(reports)
     sys.stderr.write(f"{len(reports)} samples, {seconds:.2f} s each, compile included\n")
     return [result.video for result in results]
-
-
-def _shrink(video: np.ndarray, size: int) -> np.ndarray:
-    return np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in video])
 
 
 def _arguments() -> argparse.Namespace:

@@ -7,7 +7,8 @@ Half of the clips have the schedule "paper", half "full". `--vae` also reads the
 trip through the shipped auto-encoder (64 px), beside the clips at 64 px without it. `--samples`
 reads the videos of a folder made by `ffa-sora sample` against the reports in its manifest.
 `--real` reads folders of single real frames: only signs that one frame can show. `--tune` makes
-the score cards anew, on phantoms of seed 511, and scores them on seed 912.
+the score cards anew, on phantoms of seed 511, and scores them on seed 912; no seed that cards were
+tuned on can be reported.
 """
 
 import argparse
@@ -20,7 +21,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from benchmarks import oracle_tuning
+from benchmarks import changes, oracle_tuning
 from ffa_sora_jax import phantom
 from ffa_sora_jax.phantom import oracle, oracle_features, oracle_rules, oracle_views
 from ffa_sora_jax.phantom.oracle_rules import CLASSES, WIDTHS, classes_of
@@ -37,15 +38,17 @@ def main(argv: list[str]) -> int:
     args = _arguments(argv)
     if args.tune:
         return _tune(args)
-    changes: dict[str, Change] = {"clean": lambda video: video}
+    readings: dict[str, Change] = {"clean": lambda video: video}
     if args.controls:
-        changes |= _controls()
+        readings |= _controls()
     if args.vae:
-        changes |= _round_trip()
+        size, through = changes.shipped_vae()
+        readings |= {f"{size} px": lambda video: changes.resized(video, size)}
+        readings |= {f"VAE {size} px": through}
+    exams = list(_phantoms(args.seed, args.count, args.size))
     columns = {
-        name: _score([(exam, change(exam.video)) for exam in clips])
-        for clips in [list(_phantoms(args.seed, args.count, args.size))]
-        for name, change in changes.items()
+        name: _score([(exam, change(exam.video)) for exam in exams])
+        for name, change in readings.items()
     }
     sys.stdout.write(table(columns, args.count))
     if args.samples:
@@ -100,40 +103,16 @@ def _sector(exam: phantom.Phantom) -> tuple[str, ...]:
     return ()
 
 
-def _resize(video: np.ndarray, size: int) -> np.ndarray:
-    return np.stack([cv2.resize(f, (size, size), interpolation=cv2.INTER_AREA) for f in video])
-
-
 def _controls() -> dict[str, Change]:
     """Ruined clips: a good oracle falls on all of them."""
     rng = np.random.default_rng(0)
     return {
-        "128 px": lambda video: _resize(video, 128),
-        "noise (sd 25)": lambda video: np.clip(
-            video + rng.normal(0, 25, video.shape), 0, 255
-        ).astype(np.uint8),
-        "blur (4 px)": lambda video: np.stack([cv2.GaussianBlur(f, (0, 0), 4) for f in video]),
+        "128 px": lambda video: changes.resized(video, 128),
+        "noise (sd 25)": lambda video: changes.noisy(video, 25, rng),
+        "blur (4 px)": lambda video: changes.blurred(video, 4),
         "frames shuffled": lambda video: video[rng.permutation(len(video))],
         "mirrored": lambda video: video[:, :, ::-1],
     }
-
-
-def _round_trip() -> dict[str, Change]:
-    """The shipped auto-encoder, and its picture size alone."""
-    import jax
-
-    from ffa_sora_jax.pipelines.text_to_video import SHIPPED, TextToVideo
-
-    pipeline = TextToVideo.from_pretrained(SHIPPED)
-    vae, size = pipeline.parts["vae"], pipeline.sampling.size
-    encode, decode = jax.jit(vae.encode), jax.jit(vae.decode)
-
-    def through(video: np.ndarray) -> np.ndarray:
-        clip = _resize(video, size)[None, ..., None].astype(np.float32) / 127.5 - 1
-        decoded = np.asarray(decode(encode(clip)[0]))[0, ..., 0]
-        return np.clip((decoded + 1) * 127.5, 0, 255).round().astype(np.uint8)
-
-    return {f"{size} px": lambda video: _resize(video, size), f"VAE {size} px": through}
 
 
 def _samples(folder: str) -> str:
@@ -235,11 +214,10 @@ def _auc(positive: np.ndarray, negative: np.ndarray) -> float:
 
 def _tune(args: argparse.Namespace) -> int:
     """Makes the cards on one population and scores them on another."""
-    count = args.count if args.count_given else TUNING_COUNT
     seeds = {"tuned": TUNING_SEED, "unseen": REPORT_SEED}
     jobs = {
-        "tuned": [(seeds["tuned"], index) for index in range(count)],
-        "unseen": [(seeds["unseen"], index) for index in range(max(count * 2 // 5, 4))],
+        "tuned": [(seeds["tuned"], index) for index in range(args.count)],
+        "unseen": [(seeds["unseen"], index) for index in range(max(args.count * 2 // 5, 4))],
     }
     with ProcessPoolExecutor(args.processes) as pool:
         rows = {name: list(pool.map(features, part, chunksize=4)) for name, part in jobs.items()}
@@ -251,7 +229,7 @@ def _tune(args: argparse.Namespace) -> int:
         unseen = oracle_tuning.check(cards, values["unseen"], truth["unseen"])
         widths[str(width)] = {"unseen": unseen, "cards": cards}
     about = {
-        "command": f"python -m benchmarks.oracle --tune --count {count}",
+        "command": f"python -m benchmarks.oracle --tune --count {args.count}",
         **{f"{name} seed": seeds[name] for name in seeds},
         **{f"{name} clips": len(part) for name, part in jobs.items()},
     }
@@ -263,14 +241,16 @@ def features(job: tuple[int, int]) -> tuple[list[dict[str, float]], list[bool]]:
     """Features of exam (seed, index) at each of `WIDTHS`, and which classes it shows."""
     seed, index = job
     exam = phantom.generate(seed, index, max(WIDTHS), "full" if index % 2 else "paper")
-    views = (oracle_views.look(_resize(exam.video, w), exam.times_s, exam.eye) for w in WIDTHS)
+    views = (
+        oracle_views.look(changes.resized(exam.video, w), exam.times_s, exam.eye) for w in WIDTHS
+    )
     present = classes_of(exam.findings)
     return [oracle_features.all_features(view) for view in views], [c in present for c in CLASSES]
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks oracle", description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, help="population of the phantoms")
+    parser.add_argument("--seed", type=int, help=f"population (default: {REPORT_SEED})")
     parser.add_argument("--count", type=int, help="clips")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--vae", action="store_true", help="also after the shipped auto-encoder")
@@ -282,9 +262,13 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     parser.add_argument("--output", help="file for the score cards (default: the shipped one)")
     parser.add_argument("--quick", action="store_true", help="tiny, to try this program")
     args = parser.parse_args(argv)
-    args.count_given = args.count is not None
+    if args.tune and args.seed is not None:
+        parser.error("--tune has seeds of its own; leave --seed out")
+    if args.seed in (TUNING_SEED, oracle_rules.load_rules()["about"]["tuned seed"]):
+        parser.error(f"the score cards were tuned on seed {args.seed}; report another one")
     args.seed = REPORT_SEED if args.seed is None else args.seed
-    args.count = (8 if args.quick else 200) if args.count is None else args.count
+    usual = 8 if args.quick else TUNING_COUNT if args.tune else 200
+    args.count = usual if args.count is None else args.count
     return args
 
 

@@ -11,9 +11,9 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
+from benchmarks import changes
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.metrics.fvd_phantom import PhantomFVD, load_from, load_fvd_phantom
 from ffa_sora_jax.phantom import generate
@@ -29,11 +29,14 @@ def main(argv: list[str]) -> int:
     metric, params = load_from(args.weights) if args.weights else load_fvd_phantom(None)
     reference = rows(metric, params, phantoms(REFERENCE_SEED, args.count))
     given = phantoms(SEED, args.count)
-    changes = dict(FAULTS)
+    faults = dict(FAULTS)
     if args.vae:
-        changes["through the shipped auto-encoder"] = _round_trip
+        through = changes.shipped_vae()[1]
+        faults["through the shipped auto-encoder"] = lambda video: np.stack(
+            [through(clip) for clip in video]
+        )
     lines = ["| clips | FVD-phantom | KVD-phantom |", "|---|---|---|"]
-    for name, change in changes.items():
+    for name, change in faults.items():
         lines.append(_line(name, metric, rows(metric, params, change(given)), reference))
     if args.samples:
         made = _videos(args.samples)
@@ -61,15 +64,6 @@ def rows(metric: PhantomFVD, params: dict, video: Video) -> np.ndarray:
 # --- Faults ---
 
 
-def _noise(video: Video) -> Video:
-    noise = np.random.default_rng(0).normal(0.0, 25.0, video.shape)
-    return np.clip(video + noise, 0, 255).astype(np.uint8)
-
-
-def _each_frame(change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Video], Video]:
-    return lambda video: np.stack([[change(frame) for frame in clip] for clip in video])
-
-
 def _shuffle(video: Video) -> Video:
     rng = np.random.default_rng(0)
     return np.stack([clip[rng.permutation(len(clip))] for clip in video])
@@ -77,8 +71,8 @@ def _shuffle(video: Video) -> Video:
 
 FAULTS: dict[str, Callable[[Video], Video]] = {
     "other phantoms (the floor)": lambda video: video,
-    "blur, sigma 1 px": _each_frame(lambda frame: cv2.GaussianBlur(frame, (0, 0), 1.0)),
-    "noise, sigma 25 of 255": _noise,
+    "blur, sigma 1 px": lambda video: changes.blurred(video, 1.0),
+    "noise, sigma 25 of 255": lambda video: changes.noisy(video, 25.0, np.random.default_rng(0)),
     "half as bright": lambda video: video // 2,
     "mirrored: the wrong eye and side": lambda video: video[..., ::-1],
     "frames shuffled": _shuffle,
@@ -89,32 +83,11 @@ FAULTS: dict[str, Callable[[Video], Video]] = {
 }
 
 
-def _round_trip(video: Video) -> Video:
-    """Encoded and decoded by the auto-encoder that ships."""
-    import jax
-
-    from ffa_sora_jax import from_pretrained
-    from ffa_sora_jax.pipelines.text_to_video import SHIPPED
-
-    vae = from_pretrained(SHIPPED / "vae")
-
-    @jax.jit
-    def through(x: jax.Array) -> jax.Array:
-        return vae.decode(vae.encode(x)[0])
-
-    parts = [
-        np.asarray(through(video[i : i + 4].astype(np.float32)[..., None] / 127.5 - 1.0))
-        for i in range(0, len(video), 4)
-    ]
-    levels = np.clip((np.concatenate(parts)[..., 0] + 1.0) * 127.5, 0, 255)
-    return np.rint(levels).astype(np.uint8)
-
-
 def _videos(folder: str) -> Video:
     from ffa_sora_jax.jobs.clips import open_clips
 
     clips = [item.read()[..., 0] for item in open_clips(folder, option="--samples").items]
-    return np.stack([np.stack([cv2.resize(f, (64, 64)) for f in clip]) for clip in clips])
+    return np.stack([changes.resized(clip, 64) for clip in clips])
 
 
 def _line(name: str, metric: PhantomFVD, sample: np.ndarray, reference: np.ndarray) -> str:
