@@ -61,10 +61,8 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         truncate=True,
     )
     config.optim.update(
-        name="muon", lr=3e-3, muon_adam_lr_ratio=0.5,
+        common.MUON, lr=3e-3, warmup_steps=10 if args.runlocal else 50, decay_fraction=0.4,
         muon_exclude=(r".*(embedding|positions|class_token|patch).*",),
-        schedule="wsd", warmup_steps=10 if args.runlocal else 50, decay_fraction=0.4,
-        final_lr_ratio=0.02, b2=0.98, weight_decay=0.01, decay="matrices",
     )  # fmt: skip
     config.ema.update(decay=0.995, warmup=True)
     config.train.update(

@@ -16,6 +16,12 @@ SECTIONS = (
     "train", "eval", "sample",
 )  # fmt: skip
 
+# Muon for small models that learn within about an hour; "wsd" lets the rate fall at the end.
+MUON = dict(
+    name="muon", muon_adam_lr_ratio=0.5, schedule="wsd", final_lr_ratio=0.02, b2=0.98,
+    weight_decay=0.01, decay="matrices",
+)  # fmt: skip
+
 
 def base() -> mlc.ConfigDict:
     """A config with every section, and the trainer's defaults in its own sections."""

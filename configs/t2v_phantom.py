@@ -74,10 +74,8 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
         sample_posterior=True,
     )
     config.optim.update(
-        name="muon", lr=2e-3, muon_adam_lr_ratio=0.5,
+        common.MUON, lr=2e-3, warmup_steps=20 if args.runlocal else 50, decay_fraction=0.3,
         muon_exclude=(r".*(pos_embed|proj_out|adaln_single|caption_projection|pooled).*",),
-        schedule="wsd", warmup_steps=20 if args.runlocal else 50, decay_fraction=0.3,
-        final_lr_ratio=0.02, b2=0.98, weight_decay=0.01, decay="matrices",
     )  # fmt: skip
     config.ema.update(decay=0.998, warmup=True)
     config.train.update(
