@@ -45,6 +45,7 @@ class ExampleInfo:
       is_original: (t,) bool, False on interpolated or padded frames.
       vessel_ratio: (t,) float32 vessel-area ratio, NaN where not measured.
       times_known: whether `times_s` was measured.
+      synthetic: whether the clip is made up; otherwise it is patient data.
     """
 
     exam_id: str
@@ -59,6 +60,7 @@ class ExampleInfo:
     is_original: np.ndarray
     vessel_ratio: np.ndarray
     times_known: bool
+    synthetic: bool
 
     @property
     def reports(self) -> dict[str, str]:
@@ -113,6 +115,7 @@ class Split:
             & _frames(record, "frame_mask", frames),
             vessel_ratio=record.get("vessel_ratio", np.full(frames, np.nan, np.float32)),
             times_known=bool(record.get("times_known", "times_s" in record)),
+            synthetic=self.synthetic,
         )
 
 

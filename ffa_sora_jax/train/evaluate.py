@@ -124,15 +124,20 @@ class Evaluator:
 
     def _show(self, step: int, samples: np.ndarray, references: np.ndarray) -> None:
         """Real clip and sample, one above the other as sheets, side by side as a video."""
-        sheet = importlib.import_module("ffa_sora_jax.video.sheet").contact_sheet
+        sheet = importlib.import_module("ffa_sora_jax.video.sheet")
         count = min(self._config["num_sheets"], len(samples))
         infos = self._infos(count)
         for index in range(count):
             real, made = references[index], samples[index]
-            times = None if infos is None else infos[index].times_s
-            pair = [sheet(real, times_s=times, mark="REFERENCE"), sheet(made, times_s=times)]
-            both = np.concatenate(pair)
-            self._writer.write_images(step, {f"sheet/{index}": both})
+            info = None if infos is None else infos[index]
+            is_patient = info is not None and not info.synthetic
+            marks = sheet.REAL_MARK if is_patient else "REFERENCE", sheet.MARK
+            # Times of real exams start with the first frame or the injection, not with the dye.
+            pair = [
+                sheet.contact_sheet(clip, _times(info), mark=mark, phases=not is_patient)
+                for clip, mark in zip((real, made), marks, strict=True)
+            ]
+            self._writer.write_images(step, {f"sheet/{index}": np.concatenate(pair)})
             self._writer.write_videos(step, {f"video/{index}": np.concatenate([real, made], 2)})
 
     def _batch(self, index: int) -> tuple[Clip, Clip]:
@@ -191,10 +196,16 @@ def _to_uint8(video: np.ndarray) -> np.ndarray:
     return np.clip(np.rint((video + 1) * 127.5), 0, 255).astype(np.uint8)
 
 
+def _times(info: Any) -> np.ndarray | None:
+    """(t,) seconds of a clip where they are known."""
+    return info.times_s if info is not None and info.times_known else None
+
+
 def _to_clip(number: int, video: np.ndarray, info: Any) -> Clip:
     """A batch of one clip (t, h, w, c) uint8 in [-1, 1], with its times where they are known."""
+    times = _times(info)
     return Clip(
         video=video[None].astype(np.float32) / 127.5 - 1,
         exam=np.array([number]),
-        times_s=info.times_s[None] if info is not None and info.times_known else None,
+        times_s=None if times is None else times[None],
     )

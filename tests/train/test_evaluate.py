@@ -16,7 +16,8 @@ from ffa_sora_jax.train import loop
 from ffa_sora_jax.train.evaluate import METRICS, Evaluator
 from ffa_sora_jax.train.readouts import laterality, phases
 from ffa_sora_jax.train.writer import MetricWriter, read_metrics
-from tests.jobs import toy_metrics
+from ffa_sora_jax.video import sheet
+from tests.metrics import toys
 from tests.train.toy import ToySource, ToyTask, toy_config
 
 SIZE = 16
@@ -67,20 +68,39 @@ def test_known_samples_give_known_scores(tmp_path):
 
 
 def test_the_registry_serves_training_too(tmp_path, monkeypatch):
-    for entry in toy_metrics.ENTRIES:
+    for entry in toys.ENTRIES:
         monkeypatch.setitem(registry.METRICS, entry.name, entry)
     monkeypatch.setattr(
         "ffa_sora_jax.train.evaluate.METRICS", ("shift", "psnr", "ssim_uniform", "prompted")
     )
     task = Darker()
     evaluate, writer = evaluator(tmp_path, task, metrics=("shift", "psnr", "prompted"))
-    infos = [types.SimpleNamespace(report="four", times_s=np.arange(3.0), times_known=True)]
-    evaluate._source.examples = infos
+    facts = {"report": "four", "times_s": np.arange(3.0), "times_known": True, "synthetic": True}
+    evaluate._source.examples = [types.SimpleNamespace(**facts)]
     scalars = evaluate(new_toy_state(task), task.frozen(), 7)
     writer.close()
     assert scalars["eval/shift"] == pytest.approx(51 / 127.5, abs=1e-5)
     real = Bright().batch(0).video[:5] / 127.5 - 1
     assert scalars["eval/prompted"] == pytest.approx(4 * (real.mean() - 51 / 127.5), abs=1e-3)
+
+
+@pytest.mark.parametrize(("synthetic", "mark"), [(True, "REFERENCE"), (False, "PATIENT DATA")])
+def test_sheets_say_whether_a_clip_shows_a_patient(tmp_path, monkeypatch, synthetic, mark):
+    seen = []
+
+    def spy(video, times_s=None, mark="SYNTHETIC", phases=True):
+        seen.append((mark, None if times_s is None else times_s.tolist(), phases))
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(sheet, "contact_sheet", spy)
+    task = Darker()
+    evaluate, writer = evaluator(tmp_path, task, metrics=())
+    facts = {"times_s": np.arange(3.0), "times_known": synthetic, "synthetic": synthetic}
+    evaluate._source.examples = [types.SimpleNamespace(**facts)]
+    evaluate(new_toy_state(task), task.frozen(), 7)
+    writer.close()
+    times = [0, 1, 2] if synthetic else None  # nobody measured those of the exam
+    assert seen == [(mark, times, synthetic), ("SYNTHETIC", times, synthetic)]
 
 
 def test_metrics_that_lack_something_say_so(tmp_path):
