@@ -13,7 +13,7 @@ from ffa_sora_jax.jobs.manifest import Manifest
 from ffa_sora_jax.metrics import registry
 from ffa_sora_jax.metrics.pixel import psnr
 from ffa_sora_jax.video import io
-from tests.jobs import toy_metrics
+from tests.metrics import toys
 
 COUNT, FRAMES, SIDE = 9, 3, 16
 WRITTEN = ("results.json", "results.md", "index.html", "per_clip.csv")
@@ -43,8 +43,8 @@ def clips(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def toys(monkeypatch):
-    for entry in toy_metrics.ENTRIES:
+def registered(monkeypatch):
+    for entry in toys.ENTRIES:
         monkeypatch.setitem(registry.METRICS, entry.name, entry)
 
 
@@ -162,7 +162,7 @@ def test_shards_do_the_work_and_one_call_writes_the_results(clips, done, tmp_pat
 
 def test_distances_of_sets(clips, tmp_path):
     metrics = "shift,spread,hits"
-    toy_metrics.CALLS.clear()
+    toys.CALLS.clear()
     assert cli.main(argv(clips, tmp_path, metrics=metrics)) == 0
     made = np.array([video(100 + i, 20 * i + 10).mean() for i in range(COUNT)]) / 127.5 - 1
     real = np.array([video(i, 20 * i).mean() for i in range(COUNT)]) / 127.5 - 1
@@ -174,7 +174,7 @@ def test_distances_of_sets(clips, tmp_path):
     # 10 levels brighter, and within 0.1 (12.75 levels) where the noise does not add to it
     near = (np.abs(made - real) < 0.1).mean()
     assert found["hits"]["value"] == pytest.approx(near) and found["hits"]["floor"] is None
-    assert len(toy_metrics.CALLS) == 2 * COUNT
+    assert len(toys.CALLS) == 2 * COUNT
     stores = sorted(path.name.rsplit("-", 1)[0] for path in (tmp_path / "rows").iterdir())
     assert stores == ["hits", "means"]  # two values of one set of features
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax.common.types import Clip
-from ffa_sora_jax.metrics.base import OfSets, OfTexts, PerClip, Sets, Table
+from ffa_sora_jax.metrics.base import OfTexts, PerClip, Sets, Table
+from tests.metrics.toys import Shift
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,17 +20,6 @@ class Brightness(PerClip):
 
     def value(self, rows):
         return {self.name: float(rows.mean(dtype=np.float64))}
-
-
-@dataclasses.dataclass(frozen=True)
-class Shift(OfSets):
-    name, higher_is_better, value_range = "shift", False, (0.0, 2.0)
-
-    def features(self, clip, params):
-        return clip.video.mean((1, 2, 3))
-
-    def value(self, sample, reference):
-        return {self.name: float(np.abs(sample.mean(0) - reference.mean(0)).sum())}
 
 
 @dataclasses.dataclass(frozen=True)

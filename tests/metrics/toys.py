@@ -95,29 +95,13 @@ class Prompted(OfTexts):
         return {self.name: float(rows.mean(dtype=np.float64))}
 
 
-def load_shift(folder):
-    return Shift(), None
+def _loader(metric):
+    """What the registry calls with the weights folder."""
+    return lambda folder: (metric, None)
 
 
-def load_spread(folder):
-    return Spread(), None
-
-
-def load_hits(folder):
-    return Hits(), None
-
-
-def load_bad(folder):
-    return Bad(), None
-
-
-def load_letters(folder):
-    return Letters(), None
-
-
-def load_prompted(folder):
-    return Prompted(), None
-
+load_shift, load_spread, load_hits = _loader(Shift()), _loader(Spread()), _loader(Hits())
+load_bad, load_letters, load_prompted = _loader(Bad()), _loader(Letters()), _loader(Prompted())
 
 ENTRIES = [
     Entry(name, name, kind, f"{__name__}:load_{name}", rows=rows)
