@@ -7,7 +7,7 @@ Definitions: `docs/metrics.md`; figures of the controls: `docs/privacy.md`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias
 
@@ -84,9 +84,7 @@ def found_at_k(
     if query.shape[1] != gallery.shape[1]:
         raise ValueError(f"query has {query.shape[1]} features, gallery {gallery.shape[1]}.")
     relevant = _relevant(relevant, len(query), len(gallery), mode)
-    for k in ks:
-        if k != int(k) or not 1 <= k <= len(gallery):
-            raise ValueError(f"K is {k}; the gallery has {len(gallery)} clips, give 1..that.")
+    _check_counts("K", ks, len(gallery))
     found: dict[int, list[np.ndarray]] = {int(k): [] for k in ks}
     for rows, order in _orders(query, gallery):
         hits = np.take_along_axis(relevant[rows], order, axis=1)
@@ -128,13 +126,22 @@ def chance_at_k(
 
     Args:
       num_gallery: m.
-      num_relevant: (n,) relevant clips of each query.
+      num_relevant: (n,) relevant clips of each query, each 1..m.
       ks: each 1..m.
       mode: as `recall_at_k`.
+
+    Raises:
+      ValueError: numbers that are not whole or outside their range, no query, or an unknown mode.
     """
     from scipy import stats
 
+    if mode not in MODES:
+        raise ValueError(unknown_name("mode", mode, MODES))
+    _check_counts("K", ks, num_gallery)
+    _check_counts("The number of relevant clips", num_relevant, num_gallery)
     counts = np.asarray(num_relevant, np.int64)
+    if not counts.size:
+        raise ValueError("There is no query to compute a level of chance for.")
     chances = {}
     for k in ks:
         law = stats.hypergeom(num_gallery, counts, k)  # relevant clips among the first k
@@ -286,6 +293,14 @@ def _checked(name: str, x: np.ndarray) -> np.ndarray:
     if not np.isfinite(x).all():
         raise ValueError(f"{name} has values that are not finite.")
     return x
+
+
+def _check_counts(what: str, counts: Iterable[float], num_gallery: int) -> None:
+    for count in counts:
+        if not (1 <= count <= num_gallery and count == int(count)):  # NaN is in no range
+            raise ValueError(
+                f"{what} is {count}; the gallery has {num_gallery} clips, give 1..that."
+            )
 
 
 def _relevant(relevant: np.ndarray | None, n: int, m: int, mode: str) -> np.ndarray:

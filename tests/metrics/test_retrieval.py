@@ -114,6 +114,24 @@ def test_bad_input_is_named():
         recall_at_k(x * np.nan, x, [1])
 
 
+@pytest.mark.parametrize(
+    ("num_gallery", "num_relevant", "ks", "mode", "match"),
+    [
+        (10, [1, np.nan], [5], "paired", "relevant clips is nan; the gallery has 10"),
+        (10, [0], [5], "paired", "relevant clips is 0"),
+        (10, [11], [5], "paired", "relevant clips is 11"),
+        (np.nan, [1], [5], "paired", "gallery has nan"),
+        (10, [1], [np.nan], "paired", "K is nan"),
+        (10, [1], [11], "paired", "K is 11"),
+        (10, [], [5], "paired", "no query"),
+        (10, [1], [5], "pairs", "Did you mean 'paired'"),
+    ],
+)
+def test_chance_of_what_cannot_be_is_refused(num_gallery, num_relevant, ks, mode, match):
+    with pytest.raises(ValueError, match=match):
+        chance_at_k(num_gallery, num_relevant, ks, mode)
+
+
 @pytest.fixture(scope="module")
 def clips():
     videos = [[generate(51, i, size=64, visit=v).video for v in (0, 1)] for i in range(10)]
