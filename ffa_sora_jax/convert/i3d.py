@@ -91,16 +91,28 @@ def read_state_dict(path: Path, bundle: Bundle | None = None) -> StateDict:
     Args:
       path: the file.
       bundle: the network whose shapes tell unnamed convolutions apart; None for the published one.
+
+    Raises:
+      FileNotFoundError: no such file.
+      ValueError: it is empty or damaged, or a variable is not one of the network's.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist; expected the weights of I3D.")
     if path.suffix == ".npz":
-        with np.load(path, allow_pickle=False) as variables:
-            return from_tfhub(dict(variables))
+        return from_tfhub(_read_npz(path))
     if is_torchscript(path):
         return discover(_read_torchscript(path), bundle or Bundle.create(I3D, I3DConfig()))
     state = safetensors_io.open_weights(path)
     return {key: state[key] for key in state if not key.endswith("num_batches_tracked")}
+
+
+def _read_npz(path: Path) -> StateDict:
+    try:
+        with np.load(path, allow_pickle=False) as variables:
+            return dict(variables)
+    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
+        why = f"it is no .npz file ({error})" if path.stat().st_size else "it is empty"
+        raise ValueError(safetensors_io.corrupt(path, why)) from error
 
 
 def is_torchscript(path: Path) -> bool:

@@ -43,12 +43,12 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
         self._path = path
         size = path.stat().st_size
         if size < 8:
-            raise ValueError(_corrupt(path, f"it has {size} bytes, less than a header"))
+            raise ValueError(corrupt(path, f"it has {size} bytes, less than a header"))
         with path.open("rb") as file:
             self._bytes = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         length = int.from_bytes(self._bytes[:8], "little")
         if length > min(size - 8, MAX_HEADER_BYTES):
-            raise ValueError(_corrupt(path, f"its header claims {length} of {size} bytes"))
+            raise ValueError(corrupt(path, f"its header claims {length} of {size} bytes"))
         self._start = 8 + length
         self.metadata, self._tensors = _parse_header(path, self._bytes[8 : 8 + length])
         _check_ranges(path, self._tensors, size - self._start)
@@ -73,7 +73,7 @@ class SafetensorsFile(Mapping[str, np.ndarray]):
             return
         digest = hashlib.sha256(memoryview(self._bytes)[self._start :]).hexdigest()
         if digest != expected:
-            raise ValueError(_corrupt(self._path, "its bytes differ from the checksum it carries"))
+            raise ValueError(corrupt(self._path, "its bytes differ from the checksum it carries"))
 
 
 class Sharded(Mapping[str, np.ndarray]):
@@ -140,9 +140,11 @@ def open_weights(path: Path) -> Mapping[str, np.ndarray]:
     """Opens a weight file, or the shards that an index lists.
 
     Raises:
-      FileNotFoundError: a shard is missing.
-      ValueError: a file is corrupt, or the index and the shards disagree.
+      FileNotFoundError: the file or a shard is missing.
+      ValueError: a file is empty or corrupt, or the index and the shards disagree.
     """
+    if not path.stat().st_size:
+        raise ValueError(corrupt(path, "it is empty"))
     if path.name.endswith(".index.json"):
         return _open_index(path)
     return SafetensorsFile(path) if path.suffix == ".safetensors" else _open_torch(path)
@@ -212,7 +214,8 @@ def raw_bytes(array: np.ndarray) -> memoryview:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
-def _corrupt(path: Path, why: str) -> str:
+def corrupt(path: Path, why: str) -> str:
+    """The text of an error about a file that cannot be read."""
     return f"{path} is corrupt: {why}. Copy or download it again."
 
 
@@ -223,7 +226,7 @@ def _parse_header(path: Path, text: bytes) -> tuple[dict[str, str], dict[str, An
         for entry in header.values():
             entry["dtype"], entry["shape"], entry["data_offsets"]
     except (ValueError, AttributeError, KeyError, TypeError) as error:
-        raise ValueError(_corrupt(path, f"its header is unreadable ({error!r})")) from error
+        raise ValueError(corrupt(path, f"its header is unreadable ({error!r})")) from error
     return metadata, header
 
 
@@ -237,7 +240,7 @@ def _check_ranges(path: Path, tensors: Mapping[str, Any], size: int) -> None:
         needed = math.prod(entry["shape"]) * DTYPES[entry["dtype"]].itemsize
         if not 0 <= begin <= end <= size or end - begin != needed:
             raise ValueError(
-                _corrupt(path, f"{key!r} needs bytes {begin}..{end} of {size}, {needed} in all")
+                corrupt(path, f"{key!r} needs bytes {begin}..{end} of {size}, {needed} in all")
             )
 
 
@@ -246,7 +249,7 @@ def _open_index(path: Path) -> Sharded:
         weight_map = json.loads(path.read_text(encoding="utf-8"))["weight_map"]
         shards = sorted(set(weight_map.values()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(_corrupt(path, f"no weight_map can be read ({error!r})")) from error
+        raise ValueError(corrupt(path, f"no weight_map can be read ({error!r})")) from error
     missing = [name for name in shards if not (path.parent / name).is_file()]
     if missing:
         raise FileNotFoundError(f"{path} lists shards that are not there: {missing}.")
@@ -273,7 +276,7 @@ def _open_torch(path: Path) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise ValueError(_corrupt(path, f"torch cannot read it ({error})")) from error
+        raise ValueError(corrupt(path, f"torch cannot read it ({error})")) from error
     return {key: _from_torch(torch, value) for key, value in _unwrap(state).items()}
 
 

@@ -166,9 +166,13 @@ def _sha256(path: Path, mtime_ns: int, size: int) -> str:
 
 
 def check(entry: Weights, path: Path) -> str | None:
-    """What is wrong with a file whose hash is known, or None."""
+    """What is wrong with a file: empty, or not of the hash that is known; None for nothing."""
+    if not path.is_file():
+        return None
+    if not path.stat().st_size:
+        return "it is empty; copy or download it again"
     known = entry.sha256.get(path.name)
-    if known is None or not path.is_file():
+    if known is None:
         return None
     found = fingerprint(path)
     if found.startswith(known):

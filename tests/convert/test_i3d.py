@@ -104,6 +104,15 @@ def test_tfhub_variables(tmp_path, expected, suffix):
     check(converter.load_i3d(tmp_path / "i3d_tfhub.npz", CFG)[1], expected)
 
 
+def test_an_archive_cut_short_is_called_corrupt(tmp_path):
+    path = tmp_path / "i3d_tfhub.npz"
+    np.savez(path, strange=np.zeros(300))
+    for length in (1000, 4, 0):
+        path.write_bytes(path.read_bytes()[:length])
+        with pytest.raises(ValueError, match=r"i3d_tfhub\.npz is corrupt"):
+            converter.load_i3d(path, CFG)
+
+
 def test_unknown_tfhub_variable_is_named():
     with pytest.raises(ValueError, match="Flow"):
         converter.from_tfhub({"Flow/inception_i3d/Conv3d_1a_7x7/conv_3d/w": np.zeros((1,) * 5)})

@@ -50,6 +50,21 @@ def test_a_file_that_its_metric_cannot_open_is_wrong(tmp_path, capsys):
     assert "no published hash" in text and "WRONG: lpips cannot use it" in text
 
 
+@pytest.mark.parametrize(
+    ("metric", "name"),
+    [("lpips", "alexnet.safetensors"), ("lpips", "alexnet.pth"), ("fvd", "i3d_tfhub.npz")],
+)
+def test_an_empty_file_is_called_empty(tmp_path, capsys, metric, name):
+    (tmp_path / name).touch()
+    for what in (["--verify"], ["--convert", str(tmp_path / "out")]):
+        code = cli.main(["weights", str(tmp_path), "--metric", metric, *what])
+        skipped = "--convert" in what and name.endswith(".safetensors")  # nothing to convert
+        assert code == (0 if skipped else 3)
+        assert skipped or "WRONG: it is empty" in capsys.readouterr().out
+    with pytest.raises(ValueError, match=f"{name}: it is empty"):
+        registry.load(metric, tmp_path)
+
+
 def test_conversion_keeps_every_value(tmp_path, capsys):
     """TF-Hub's variables are numpy: no torch is needed to read them."""
     rng = np.random.default_rng(0)
