@@ -74,3 +74,7 @@ def _overview() -> str:
     width = max(len(verb) for verb in VERBS)
     lines = [f"  {verb:<{width}}  {summary}" for verb, (_, summary) in VERBS.items()]
     return "usage: ffa-sora VERB [options]\n\n" + "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

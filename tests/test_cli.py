@@ -94,12 +94,13 @@ def test_ctrl_c_while_a_verb_loads_is_no_traceback(monkeypatch, capsys):
     assert "run the same command again" in capsys.readouterr().err
 
 
-def test_module_and_console_script_are_the_same_program():
-    done = subprocess.run(
-        [sys.executable, "-m", "ffa_sora_jax", "--version"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert done.stdout.strip() == f"ffa-sora {__version__}"
+def test_modules_and_console_script_are_the_same_program():
+    for module in ("ffa_sora_jax", "ffa_sora_jax.cli"):
+        done = subprocess.run(
+            [sys.executable, "-m", module, "--version"],
+            cwd=ROOT, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == f"ffa-sora {__version__}"
     setup = (ROOT / "setup.py").read_text(encoding="utf-8")
     assert "ffa-sora = ffa_sora_jax.cli:main" in setup
 
