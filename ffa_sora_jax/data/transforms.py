@@ -10,14 +10,16 @@ import re
 
 import numpy as np
 
-_SWAP = {"left": "right", "right": "left", "od": "os", "os": "od", "re": "le", "le": "re"}
-_SWAP |= {"o.d.": "o.s.", "o.s.": "o.d.", "r": "l", "l": "r", "rt": "lt", "lt": "rt"}
-_SWAP |= {"r/e": "l/e", "l/e": "r/e", "右": "左", "左": "右"}
+_PAIRS = (
+    ("left", "right"), ("os", "od"), ("o.s.", "o.d."), ("o.s", "o.d"), ("le", "re"), ("l", "r"),
+    ("lt", "rt"), ("l/e", "r/e"), ("左", "右"),
+)  # fmt: skip
+_SWAP = {a: b for pair in _PAIRS for a, b in (pair, pair[::-1])}
 # Abbreviations only in capitals: "os" and "re" are ordinary words elsewhere. Letters stand around
 # words as look-arounds, not \b, to which a Chinese character beside them is a letter too.
 # IS/OS is a retinal layer; 左右 means "about"; drugs and optics have 左 and 右 in their names.
 _SIDE = re.compile(
-    r"(?<![A-Za-z])(?:[Ll]eft|LEFT|[Rr]ight|RIGHT|OD|(?<!IS/)(?<!IS-)OS|RE|LE|O\.[DS]\."
+    r"(?<![A-Za-z])(?:[Ll]eft|LEFT|[Rr]ight|RIGHT|OD|(?<!IS/)(?<!IS-)OS|RE|LE|O\.[DS]\.?"
     r"|[RL]/E|(?:[RL]|[RrLl]t|[RL]T)(?=\.?\s*(?:[Ee]yes?|EYES?)))(?![A-Za-z])"
     r"|(?<!左)右(?![左旋美])|(?<!右)左(?![右旋氧]|甲状腺|卡尼汀|炔诺|乙拉西坦)"
 )

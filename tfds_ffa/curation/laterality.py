@@ -9,11 +9,17 @@ _RIGHT, _LEFT = "right", "left"
 # Word borders that hold beside Chinese characters too, which count as letters elsewhere.
 _FROM, _TO = r"(?<![A-Za-z0-9])", r"(?![A-Za-z0-9])"
 _NO_LAYER = r"(?<!IS/)(?<!IS-)"  # IS/OS is a layer of the retina
+
+
+def _eye(word: str, short: str, others: str, chinese: str) -> str:
+    spelt = rf"(?i:{word}[\s-]+eyes?)|(?:{short})[.\s]\s*(?i:eyes?)|{others}"
+    return f"{_FROM}(?:{spelt}){_TO}|{chinese}"
+
+
 # OD, OS and OU only in capitals: "os" is a word elsewhere. Not "right" alone: "right of the disc".
 _WORDS = {
-    _RIGHT: rf"{_FROM}(?:(?i:right[\s-]+eyes?)|(?:R|[Rr]t|RT)\.?\s+(?i:eyes?)|R/E|O\.?D){_TO}|右眼",
-    _LEFT: rf"{_FROM}(?:(?i:left[\s-]+eyes?)|(?:L|[Ll]t|LT)\.?\s+(?i:eyes?)|L/E|{_NO_LAYER}O\.?S)"
-    rf"{_TO}|左眼",
+    _RIGHT: _eye("right", "R|[Rr]t|RT", r"R/E|O\.?D", "右眼"),
+    _LEFT: _eye("left", "L|[Ll]t|LT", rf"L/E|{_NO_LAYER}O\.?S", "左眼"),
     "both": rf"{_FROM}(?:(?i:both[\s-]+eyes|bilateral(?:ly)?|right\s+and\s+left\s+eyes?"
     rf"|left\s+and\s+right\s+eyes?)|O\.?U){_TO}|[双雙两兩]眼|左右眼",
 }

@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from ffa_sora_jax import phantom
+from ffa_sora_jax.data.transforms import swap_sides
 from tfds_ffa.curation.laterality import resolve, side_of_text
 
 
@@ -42,6 +43,18 @@ from tfds_ffa.curation.laterality import resolve, side_of_text
 )
 def test_side_of_text(text, side):
     assert side_of_text(text) == side
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["Right eye", "right eyes", "RIGHT EYE", "Right-eye", "R eye", "R. eye", "R  Eyes", "Rt eye",
+     "rt. eye", "Rt.eye", "RT EYE", "R/E: leak", "OD leaks", "O.D. leaks", "at the O.D", "右眼渗漏",
+     "FFA of the right eye: normal", "患者OD黄斑区渗漏"],
+)  # fmt: skip
+def test_a_side_that_is_read_is_also_mirrored(text):
+    """Else a clip would be flipped, and its report not."""
+    assert side_of_text(text) == "right" and side_of_text(swap_sides(text)) == "left"
+    assert swap_sides(swap_sides(text)) == text
 
 
 @pytest.mark.parametrize("index", range(8))
