@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ffa_sora_jax.convert import config_json
-from ffa_sora_jax.convert.engine import Format, Rule
+from ffa_sora_jax.convert.engine import Format, Rule, dense, norm
 from ffa_sora_jax.convert.safetensors_io import Renamed
 from ffa_sora_jax.models.bert import Bert, BertConfig
 
@@ -34,7 +34,7 @@ def rules(cfg: BertConfig) -> tuple[Rule, ...]:
     return (
         *embedding_rules("embeddings", "embeddings"),
         *layer_rules("encoder.layer.*", "layers"),
-        *_dense("pooler.dense", "pooler"),
+        *dense("pooler.dense", "pooler"),
     )
 
 
@@ -46,7 +46,7 @@ def embedding_rules(source: str, target: str) -> tuple[Rule, ...]:
             Rule(f"{source}.{theirs}_embeddings.weight", f"{target}/{ours}/embedding", "embed")
             for ours, theirs in tables
         ),
-        *_norm(f"{source}.LayerNorm", f"{target}/norm"),
+        *norm(f"{source}.LayerNorm", f"{target}/norm"),
     )
 
 
@@ -55,27 +55,13 @@ def layer_rules(source: str, target: str) -> tuple[Rule, ...]:
     table: list[Rule] = []
     for name in ("attention", "crossattention"):
         for part in ("query", "key", "value"):
-            table += _dense(f"{source}.{name}.self.{part}", f"{target}/{name}/{part}")
-        table += _dense(f"{source}.{name}.output.dense", f"{target}/{name}/output")
-        table += _norm(f"{source}.{name}.output.LayerNorm", f"{target}/{name}/norm")
-    table += _dense(f"{source}.intermediate.dense", f"{target}/intermediate")
-    table += _dense(f"{source}.output.dense", f"{target}/output")
-    table += _norm(f"{source}.output.LayerNorm", f"{target}/norm")
+            table += dense(f"{source}.{name}.self.{part}", f"{target}/{name}/{part}")
+        table += dense(f"{source}.{name}.output.dense", f"{target}/{name}/output")
+        table += norm(f"{source}.{name}.output.LayerNorm", f"{target}/{name}/norm")
+    table += dense(f"{source}.intermediate.dense", f"{target}/intermediate")
+    table += dense(f"{source}.output.dense", f"{target}/output")
+    table += norm(f"{source}.output.LayerNorm", f"{target}/norm")
     return tuple(table)
-
-
-def _dense(source: str, target: str) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{source}.weight", f"{target}/kernel", "linear"),
-        Rule(f"{source}.bias", f"{target}/bias"),
-    )
-
-
-def _norm(source: str, target: str) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{source}.weight", f"{target}/scale"),
-        Rule(f"{source}.bias", f"{target}/bias"),
-    )
 
 
 def read_config(

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ffa_sora_jax.convert import bert, config_json
-from ffa_sora_jax.convert.engine import Format, Rule
+from ffa_sora_jax.convert.engine import Format, Rule, dense, norm
 from ffa_sora_jax.models.captioner import Blip, BlipConfig
 
 CLASS_NAME = "BlipForConditionalGeneration"
@@ -45,20 +45,20 @@ def rules(cfg: BlipConfig) -> tuple[Rule, ...]:
         Rule(f"{embeddings}.position_embedding", "vision/positions"),
         Rule(f"{embeddings}.patch_embedding.weight", "vision/patch/kernel", "conv2d"),
         Rule(f"{embeddings}.patch_embedding.bias", "vision/patch/bias"),
-        *_dense(f"{layer}.self_attn.qkv", f"{ours}/attention/qkv"),
-        *_dense(f"{layer}.self_attn.projection", f"{ours}/attention/projection"),
-        *_dense(f"{layer}.mlp.fc1", f"{ours}/fc1"),
-        *_dense(f"{layer}.mlp.fc2", f"{ours}/fc2"),
-        *_norm(f"{layer}.layer_norm1", f"{ours}/norm1"),
-        *_norm(f"{layer}.layer_norm2", f"{ours}/norm2"),
-        *_norm("vision_model.post_layernorm", "vision/norm"),
+        *dense(f"{layer}.self_attn.qkv", f"{ours}/attention/qkv"),
+        *dense(f"{layer}.self_attn.projection", f"{ours}/attention/projection"),
+        *dense(f"{layer}.mlp.fc1", f"{ours}/fc1"),
+        *dense(f"{layer}.mlp.fc2", f"{ours}/fc2"),
+        *norm(f"{layer}.layer_norm1", f"{ours}/norm1"),
+        *norm(f"{layer}.layer_norm2", f"{ours}/norm2"),
+        *norm("vision_model.post_layernorm", "vision/norm"),
         Rule("vision_model.frame_embedding", "frame_embedding"),
         Rule(_WORDS, "decoder/embeddings/words/embedding", "embed",
              aliases=(f"{_HEAD}.decoder.weight",)),
         *bert.embedding_rules("text_decoder.bert.embeddings", "decoder/embeddings"),
         *bert.layer_rules("text_decoder.bert.encoder.layer.*", "decoder/layers"),
-        *_dense(f"{_HEAD}.transform.dense", "decoder/transform"),
-        *_norm(f"{_HEAD}.transform.LayerNorm", "decoder/transform_norm"),
+        *dense(f"{_HEAD}.transform.dense", "decoder/transform"),
+        *norm(f"{_HEAD}.transform.LayerNorm", "decoder/transform_norm"),
         Rule(f"{_HEAD}.bias", "decoder/bias", aliases=(f"{_HEAD}.decoder.bias",)),
     )  # fmt: skip
 
@@ -113,20 +113,6 @@ def _no_constants(cfg: BlipConfig) -> dict[str, np.ndarray]:
     """New folders need none; position ids of old ones are written back."""
     del cfg
     return {}
-
-
-def _dense(source: str, target: str) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{source}.weight", f"{target}/kernel", "linear"),
-        Rule(f"{source}.bias", f"{target}/bias"),
-    )
-
-
-def _norm(source: str, target: str) -> tuple[Rule, ...]:
-    return (
-        Rule(f"{source}.weight", f"{target}/scale"),
-        Rule(f"{source}.bias", f"{target}/bias"),
-    )
 
 
 FORMATS = {

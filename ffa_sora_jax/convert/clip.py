@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ffa_sora_jax.convert import config_json
-from ffa_sora_jax.convert.engine import Format, Rule
+from ffa_sora_jax.convert.engine import Format, Rule, dense, norm
 from ffa_sora_jax.models.clip import CLIP, CLIPConfig, TextConfig, VisionConfig
 
 _HIDDEN = ("dtype",)
@@ -24,7 +24,7 @@ def rules(cfg: CLIPConfig) -> tuple[Rule, ...]:
         Rule(f"{text}.token_embedding.weight", "text/words/embedding", "embed"),
         Rule(f"{text}.position_embedding.weight", "text/positions/embedding", "embed"),
         *_layers("text_model.encoder.layers.*", "text/layers"),
-        *_norm("text_model.final_layer_norm", "text/final_norm"),
+        *norm("text_model.final_layer_norm", "text/final_norm"),
         Rule("{x}_projection.weight", "{x}_projection/kernel", "linear"),
         Rule("logit_scale", "logit_scale"),
     )
@@ -37,30 +37,19 @@ def vision_rules(source: str, target: str) -> tuple[Rule, ...]:
         Rule(f"{table}.class_embedding", f"{target}/class_embedding"),
         Rule(f"{table}.patch_embedding.weight", f"{target}/patch_embedding/kernel", "conv2d"),
         Rule(f"{table}.position_embedding.weight", f"{target}/positions/embedding", "embed"),
-        *_norm(f"{source}.pre_layrnorm", f"{target}/pre_norm"),  # the reference's spelling
+        *norm(f"{source}.pre_layrnorm", f"{target}/pre_norm"),  # the reference's spelling
         *_layers(f"{source}.encoder.layers.*", f"{target}/layers"),
-        *_norm(f"{source}.post_layernorm", f"{target}/post_norm"),
+        *norm(f"{source}.post_layernorm", f"{target}/post_norm"),
     )
 
 
 def _layers(source: str, target: str) -> tuple[Rule, ...]:
-    pairs = (("self_attn.{x}", "attention/{x}"), ("mlp.fc1", "fc1"), ("mlp.fc2", "fc2"))
-    dense = [
-        rule
-        for theirs, ours in pairs
-        for rule in (
-            Rule(f"{source}.{theirs}.weight", f"{target}/{ours}/kernel", "linear"),
-            Rule(f"{source}.{theirs}.bias", f"{target}/{ours}/bias"),
-        )
-    ]
-    norms = [_norm(f"{source}.layer_norm{i}", f"{target}/layer_norm{i}") for i in (1, 2)]
-    return (*dense, *norms[0], *norms[1])
-
-
-def _norm(source: str, target: str) -> tuple[Rule, ...]:
     return (
-        Rule(f"{source}.weight", f"{target}/scale"),
-        Rule(f"{source}.bias", f"{target}/bias"),
+        *dense(f"{source}.self_attn.{{x}}", f"{target}/attention/{{x}}"),
+        *dense(f"{source}.mlp.fc1", f"{target}/fc1"),
+        *dense(f"{source}.mlp.fc2", f"{target}/fc2"),
+        *norm(f"{source}.layer_norm1", f"{target}/layer_norm1"),
+        *norm(f"{source}.layer_norm2", f"{target}/layer_norm2"),
     )
 
 

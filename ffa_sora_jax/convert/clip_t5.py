@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ffa_sora_jax.convert import clip, config_json, safetensors_io, t5
-from ffa_sora_jax.convert.engine import Format, Rule
+from ffa_sora_jax.convert.engine import Format, Rule, dense
 from ffa_sora_jax.models.clip import VisionConfig
 from ffa_sora_jax.models.clip_t5 import CLIPT5, CLIPT5Config
 
@@ -28,15 +28,12 @@ def rules(cfg: CLIPT5Config) -> tuple[Rule, ...]:
     words = (
         dataclasses.replace(rule, target=f"t5/{rule.target}") for rule in t5.whole_rules(cfg.t5)
     )
-    projector = (
-        rule
-        for ours, theirs in ((0, 0), (1, 2))  # an activation lies between
-        for rule in (
-            Rule(f"mm_projector.{theirs}.weight", f"projector/{ours}/kernel", "linear"),
-            Rule(f"mm_projector.{theirs}.bias", f"projector/{ours}/bias"),
-        )
+    return (
+        *words,
+        *clip.vision_rules(_PREFIX[:-1], "vision"),
+        *dense("mm_projector.0", "projector/0"),
+        *dense("mm_projector.2", "projector/1"),  # an activation lies between
     )
-    return (*words, *clip.vision_rules(_PREFIX[:-1], "vision"), *projector)
 
 
 def read_config(config: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> CLIPT5Config:

@@ -67,6 +67,22 @@ class Rule:
         return "*" in self.pattern and "*" not in self.target
 
 
+def dense(source: str, target: str) -> tuple[Rule, Rule]:
+    """The table of a dense layer with a bias."""
+    return (
+        Rule(f"{source}.weight", f"{target}/kernel", "linear"),
+        Rule(f"{source}.bias", f"{target}/bias"),
+    )
+
+
+def norm(source: str, target: str) -> tuple[Rule, Rule]:
+    """The table of scale and shift of a norm."""
+    return (
+        Rule(f"{source}.weight", f"{target}/scale"),
+        Rule(f"{source}.bias", f"{target}/bias"),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Format:
     """How one reference class is stored in a folder.

@@ -11,16 +11,14 @@ import jax.numpy as jnp
 
 from ffa_sora_jax.common.types import Params
 from ffa_sora_jax.convert import engine, safetensors_io
-from ffa_sora_jax.convert.engine import Rule
+from ffa_sora_jax.convert.engine import Rule, dense, norm
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.inception import InceptionConfig, InceptionV3
 
 RULES = (
-    Rule("fc.weight", "fc/kernel", "linear"),
-    Rule("fc.bias", "fc/bias"),
+    *dense("fc", "fc"),
     Rule("{path}.conv.weight", "{path}/conv/kernel", "conv2d"),
-    Rule("{path}.bn.weight", "{path}/scale"),
-    Rule("{path}.bn.bias", "{path}/bias"),
+    *norm("{path}.bn", "{path}"),
     Rule("{path}.bn.running_mean", "{path}/mean"),
     Rule("{path}.bn.running_var", "{path}/variance"),
 )

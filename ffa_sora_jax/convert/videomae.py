@@ -13,7 +13,7 @@ import numpy as np
 
 from ffa_sora_jax.common.types import Params
 from ffa_sora_jax.convert import engine, safetensors_io
-from ffa_sora_jax.convert.engine import Rule
+from ffa_sora_jax.convert.engine import Rule, dense, norm
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.videomae import VideoMAE, VideoMAEConfig
 
@@ -21,25 +21,15 @@ _IGNORED = ("head.",)
 _PATCH = "patch_embed.proj.weight"
 
 RULES = (
-    Rule(_PATCH, "patch_embed/kernel", "linear"),
-    Rule("patch_embed.proj.bias", "patch_embed/bias"),
+    *norm("blocks.*.norm1", "blocks/norm1"),
+    *norm("blocks.*.norm2", "blocks/norm2"),
+    *dense("patch_embed.proj", "patch_embed"),
     Rule("blocks.*.attn.qkv.weight", "blocks/qkv/kernel", "linear"),
     Rule("blocks.*.attn.q_bias", "blocks/q_bias"),
     Rule("blocks.*.attn.v_bias", "blocks/v_bias"),
-    Rule("blocks.*.attn.proj.weight", "blocks/proj/kernel", "linear"),
-    Rule("blocks.*.attn.proj.bias", "blocks/proj/bias"),
-    Rule("blocks.*.mlp.{fc}.weight", "blocks/{fc}/kernel", "linear"),
-    Rule("blocks.*.mlp.{fc}.bias", "blocks/{fc}/bias"),
-    Rule("fc_norm.weight", "fc_norm/scale"),
-    Rule("fc_norm.bias", "fc_norm/bias"),
-)
-_NORMS = tuple(
-    rule
-    for name in ("norm1", "norm2")
-    for rule in (
-        Rule(f"blocks.*.{name}.weight", f"blocks/{name}/scale"),
-        Rule(f"blocks.*.{name}.bias", f"blocks/{name}/bias"),
-    )
+    *dense("blocks.*.attn.proj", "blocks/proj"),
+    *dense("blocks.*.mlp.{fc}", "blocks/{fc}"),
+    *norm("fc_norm", "fc_norm"),
 )
 
 
@@ -55,7 +45,7 @@ def load_videomae(path: str | Path, cfg: VideoMAEConfig | None = None) -> tuple[
     """
     bundle = Bundle.create(VideoMAE, cfg or VideoMAEConfig())
     state = _with_flat_patches(safetensors_io.open_weights(Path(path)))
-    params = engine.to_params((*_NORMS, *RULES), state, bundle.abstract, ignored=_IGNORED)
+    params = engine.to_params(RULES, state, bundle.abstract, ignored=_IGNORED)
     return bundle, jax.tree.map(jnp.asarray, params)
 
 
