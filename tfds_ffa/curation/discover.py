@@ -197,6 +197,7 @@ def _as_on_disk(root: Path, relative: Path) -> Path:
 
 def _entries(tree: folders.Tree, claimed: Collection[Path]) -> dict[Path, str]:
     """Every exam of the folder, with the reason that holds if no row points to it."""
+    owned = {*claimed, *_linked(tree, claimed)}
     among_frames = {path.parent for path in claimed if _is_file(path)}
     found = {
         defect.path: defect.reason
@@ -212,11 +213,31 @@ def _entries(tree: folders.Tree, claimed: Collection[Path]) -> dict[Path, str]:
         elif folder.num_frames or folder.path in claimed:
             inner.append(folder.path)
         # What an exam's folder holds belongs to it, unless another row points to it.
-        is_exam = folder.path in claimed
+        is_exam = folder.path in owned
         for path in inner:
             if path in claimed or not (is_inside or is_exam):
                 found.setdefault(path, "exam_without_row")
         waiting += [(child, is_inside or is_exam) for child in folder.folders]
+    return found
+
+
+def _linked(tree: folders.Tree, claimed: Collection[Path]) -> set[Path]:
+    """Folders that exams hold by links, directly or by links behind links."""
+    linking, waiting = [], [tree.top]
+    while waiting:
+        folder = waiting.pop()
+        linking += [folder] * bool(folder.links)
+        waiting += folder.folders
+    owned, found = set(claimed), set()
+    while new := {
+        target
+        for folder in linking
+        if not owned.isdisjoint((folder.path, *folder.path.parents))
+        for target in folder.links
+        if target not in owned
+    }:
+        owned |= new
+        found |= new
     return found
 
 

@@ -34,12 +34,14 @@ class Folder:
       num_frames: files in it that may be frames or DICOM.
       others: names of its videos and animations; in the root, of all its files.
       folders: the folders in it.
+      links: the folders that links in it lead to; they are walked at their own places.
     """
 
     path: Path
     num_frames: int = 0
     others: list[str] = field(default_factory=list)
     folders: list["Folder"] = field(default_factory=list)
+    links: list[Path] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -151,8 +153,10 @@ class _Walk:
             if entry.is_dir():
                 real = Path(os.path.realpath(path)) if entry.is_symlink() else path
                 self._note(self.tree.folders_named, entry.name, real, is_file=False)
-                if real == path:  # the target of a link is walked at its own place
+                if real == path:
                     folder.folders.append(Folder(path))
+                else:
+                    folder.links.append(real)
             elif entry.is_file():
                 self._file(folder, entry, path)
             else:  # a pipe or a device, which must not be opened: it might block for ever

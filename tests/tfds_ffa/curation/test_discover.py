@@ -57,6 +57,20 @@ def check_accounts(matched, table):
     assert not {matched.entries[i - 1] for i in numbers} & {exam.path for exam in matched.exams}
 
 
+def test_what_an_exam_holds_by_links_is_no_exam_of_its_own(make):
+    root = make("E1/1.png", "pool/a/1.png", "pool/b/1.png", "pool/E2/1.png", "pool/c/1.png")
+    (root / "E1/more").symlink_to(root / "pool/a")
+    (root / "E1/other").symlink_to(root / "pool/E2")  # has a row: an exam all the same
+    (root / "pool/a/behind").symlink_to(root / "pool/b")
+    table = rows("E1", "E2")
+    matched = discover.match(table, root)
+    assert found(matched, root) == {"E1": "E1", "E2": "pool/E2"}
+    (problem,) = matched.problems
+    assert problem.reason == "exam_without_row"
+    assert matched.entries[int(problem.where.split()[1]) - 1] == root / "pool/c"
+    check_accounts(matched, table)
+
+
 def test_exams_of_every_shape(make):
     root = make(
         "video.mp4", "frames/1.png", "frames/2.png", "deep/er/clip.avi", "own/own.mp4",
