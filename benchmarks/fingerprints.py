@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 
 from benchmarks.changes import blurred, each_frame, jpeg, noisy, warped
-from benchmarks.visits import visits
+from ffa_sora_jax.phantom import generate
 from ffa_sora_jax.video import fingerprint
 from ffa_sora_jax.video.standardize import standardize
 
@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--visits", type=int, default=4)
     parser.add_argument("--px", type=int, default=128)
     args = parser.parse_args(argv)
-    eyes = [visits(SEED, index, args.px, args.visits) for index in range(args.eyes)]
+    eyes = [visits(index, args.px, args.visits) for index in range(args.eyes)]
     for count in COUNTS:
         rows = distances(eyes, count)
         sys.stdout.write(f"{count} original frames, near below {fingerprint.NEAR} bits\n")
@@ -73,6 +73,11 @@ def main(argv: list[str]) -> int:
                 f"sd {np.std(values):5.1f}  near {near:.4f}\n"
             )
     return 0
+
+
+def visits(index: int, px: int, count: int) -> list[np.ndarray]:
+    """`count` clips (21, px, px) of one eye."""
+    return [generate(SEED, index, px, visit=visit).video for visit in range(count)]
 
 
 def distances(eyes: list[list[np.ndarray]], count: int) -> dict[str, list[int]]:

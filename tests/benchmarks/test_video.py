@@ -20,7 +20,7 @@ def test_frames_are_counted_by_kind(tmp_path, capsys):
 
 
 def test_distances_of_copies_are_small_and_of_eyes_large():
-    eyes = [fingerprints.visits(fingerprints.SEED, index, 64, 2) for index in range(2)]
+    eyes = [fingerprints.visits(index, 64, 2) for index in range(2)]
     rows = fingerprints.distances(eyes, 21)
     assert {name: len(values) for name, values in rows.items()} == {
         "copies": 2 * len(fingerprints.COPIES),

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from benchmarks.visits import visits
+from ffa_sora_jax.phantom import generate
 from ffa_sora_jax.video import fingerprint as fp
 from ffa_sora_jax.video.standardize import standardize
 
@@ -14,7 +14,7 @@ NUM_EYES = 8
 @pytest.fixture(scope="module")
 def clips():
     """[eye][visit] (21, 128, 128)."""
-    return [visits(5, index) for index in range(NUM_EYES)]
+    return [[generate(5, i, 128, visit=visit).video for visit in (0, 1)] for i in range(NUM_EYES)]
 
 
 def warped(video, x=0.0, y=0.0, turn=0.0, zoom=1.0):
