@@ -133,20 +133,25 @@ class Tokenizer:
         return ids, mask
 
     def decode(self, ids: np.ndarray) -> list[str]:
-        """Texts of (b, l) ids, each up to its end-of-sequence; folded case stays folded."""
+        """Texts of (b, l) ids, each up to its end-of-sequence; folded case stays folded.
+
+        Padding says nothing, nor do ids beyond the vocabulary, such as the one with which a model
+        begins its texts: a model may write them all the same.
+        """
         texts = []
         for row in np.asarray(ids):
             ends = np.flatnonzero(row == self.eos_id)
-            kept = row[: ends[0]] if len(ends) else row
-            texts.append(self._text(kept))
+            row = row[: ends[0]] if len(ends) else row
+            said = (row != self.pad_id) & (row >= 0) & (row < self.vocab_size)
+            texts.append(self._text(row[said].tolist()))
         return texts
 
     def pieces(self, text: str) -> list[str]:
         """The pieces of one text, for people to read."""
         return self._pieces.encode(text, out_type=str)
 
-    def _text(self, ids: np.ndarray) -> str:
-        return self._pieces.decode([int(i) for i in ids if i != self.pad_id])
+    def _text(self, ids: list[int]) -> str:
+        return self._pieces.decode(ids)
 
     def _ids(self, texts: Sequence[str]) -> list[list[int]]:
         if isinstance(texts, str):

@@ -27,6 +27,7 @@ from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 
 OK, SOME_FAILED = 0, 3
 ENDINGS = (".csv", ".jsonl")
+EMPTY = "the model wrote nothing: it has not learnt enough, or sees something else than it knows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,8 +65,11 @@ def _run(args: argparse.Namespace) -> int:
     model = VideoToReport.from_pretrained(args.weights)
     writing = _writing(model, args)
     if args.output is None:
-        settings = dataclasses.asdict(writing)
-        sys.stdout.write(model(items[0].read(), seed=args.seed, **settings) + "\n")
+        report = model(items[0].read(), seed=args.seed, **dataclasses.asdict(writing))
+        if not report:
+            sys.stderr.write(f"failed: {items[0].name}: {EMPTY}\n")
+            return SOME_FAILED
+        sys.stdout.write(report + "\n")
         return OK
     job = _Job(model, writing, args.seed)
     parts = args.output.with_name(f"{args.output.name}.parts")
@@ -146,6 +150,9 @@ class _Job:
             manifest.add_failed(item.name, str(error))
             return str(error)
         report = self.model(video, seed=self.seed, **dataclasses.asdict(self.writing))
+        if not report:
+            manifest.add_failed(item.name, EMPTY)
+            return EMPTY
         manifest.add_done(item.name, key, [], report=report)
         return None
 

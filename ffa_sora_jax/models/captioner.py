@@ -373,19 +373,21 @@ class Blip(nnx.Module):
         side = cfg.image_size
         if x.shape[2:4] != (side, side):
             shape = (*x.shape[:2], side, side, x.shape[-1])
-            x = jax.image.resize(x, shape, "cubic")  # with antialiasing, as image libraries do
+            # With antialiasing and without values beyond black and white, as image libraries do.
+            x = jnp.clip(jax.image.resize(x, shape, "cubic"), -1.0, 1.0)
         x = jnp.broadcast_to(x, (*x.shape[:-1], cfg.in_channels))
         mean, std = np.asarray(cfg.image_mean), np.asarray(cfg.image_std)
         return ((x + 1.0) / 2.0 - mean) / std
 
     def search(
-        self, video: Array, *, beams: int, length: int, length_penalty: float = 1.0
-    ) -> tuple[Array, Array]:
+        self, video: Array, *, beams: int, length: int, length_penalty: float = 1.0,
+        early_stopping: bool = True,
+    ) -> tuple[Array, Array]:  # fmt: skip
         """Reports by beam search; one beam is greedy.
 
         Args:
           video: (b, t, h, w, c) in [-1, 1].
-          beams, length, length_penalty: see `generation.beam_search`.
+          beams, length, length_penalty, early_stopping: see `generation.beam_search`.
 
         Returns:
           ids (b, beams, length) int32, best first, and their scores (b, beams).
@@ -395,6 +397,7 @@ class Blip(nnx.Module):
         return generation.beam_search(
             functools.partial(self.decoder.step, context), cache, self._tokens,
             batch=video.shape[0], beams=beams, length=length, length_penalty=length_penalty,
+            early_stopping=early_stopping,
         )  # fmt: skip
 
     def sample(

@@ -39,13 +39,13 @@ class Tokens:
 
 def beam_search(
     step: Step, cache: Any, tokens: Tokens, *, batch: int, beams: int, length: int,
-    length_penalty: float = 1.0,
+    length_penalty: float = 1.0, early_stopping: bool = True,
 ) -> tuple[Array, Array]:  # fmt: skip
     """The likeliest texts that a beam finds; one beam is greedy.
 
     In every step the `2 * beams` best continuations of a clip's beams are looked at. Those that end
     the text, by its last token or by its length, are put aside if they are among the best `beams`;
-    the best `beams` of the others go on. A clip is finished when `beams` texts are put aside.
+    the best `beams` of the others go on, and of those put aside the best `beams` are kept.
 
     Args:
       step: see the module.
@@ -56,6 +56,9 @@ def beam_search(
       length: longest text, end of sequence included.
       length_penalty: the score is the sum of the log-probabilities over the number of tokens to
         this power: 0 favours short texts, 1 takes the mean.
+      early_stopping: a clip is finished as soon as `beams` texts are put aside. Otherwise it also
+        has to be unlikely that a better one follows: the best text that goes on, scored at its
+        present length, is not above the worst one put aside.
 
     Returns:
       ids (batch, beams, length) int32, best first, `bos` left out, padded behind their end; and
@@ -70,14 +73,15 @@ def beam_search(
         "total": jnp.broadcast_to(first, shape),
         "done_ids": jnp.full((*shape, length), tokens.pad, jnp.int32),
         "done_score": jnp.full(shape, 2 * _NEVER),
+        "finished": jnp.zeros(batch, bool),
         "cache": cache,
     }
 
     def goes_on(state: dict[str, Any]) -> Array:
-        return (state["position"] < length) & ~_is_full(state["done_score"]).all()
+        return (state["position"] < length) & ~state["finished"].all()
 
     def body(state: dict[str, Any]) -> dict[str, Any]:
-        return _advance(step, state, tokens, length_penalty)
+        return _advance(step, state, tokens, length_penalty, early_stopping)
 
     state = jax.lax.while_loop(goes_on, body, state)
     return state["done_ids"], state["done_score"]
@@ -156,10 +160,11 @@ def narrow(logits: Array, top_k: int = 0, top_p: float = 1.0) -> Array:
     return logits
 
 
-def _advance(step: Step, state: dict[str, Any], tokens: Tokens, penalty: float) -> dict[str, Any]:
+def _advance(
+    step: Step, state: dict[str, Any], tokens: Tokens, penalty: float, early_stopping: bool
+) -> dict[str, Any]:
     """One step of a beam search."""
     position, beams = state["position"], state["last"].shape[1]
-    full = _is_full(state["done_score"])  # (b,)
     logits, cache = step(state["cache"], state["last"], position)
     vocabulary = logits.shape[-1]
     log_p = jax.nn.log_softmax(logits)
@@ -171,7 +176,7 @@ def _advance(step: Step, state: dict[str, Any], tokens: Tokens, penalty: float) 
     ends = (token == tokens.eos) | (position == state["ids"].shape[2] - 1)
 
     among_best = jnp.arange(best.shape[1]) < beams
-    may_end = ends & among_best & ~full[:, None] & (best > _NEVER / 2)
+    may_end = ends & among_best & ~state["finished"][:, None] & (best > _NEVER / 2)
     score = jnp.where(may_end, _score(best, position + 1, penalty), 2 * _NEVER)
     done_score, order = jax.lax.top_k(jnp.concatenate([state["done_score"], score], axis=1), beams)
     done_ids = jnp.concatenate([state["done_ids"], ids], axis=1)
@@ -179,6 +184,9 @@ def _advance(step: Step, state: dict[str, Any], tokens: Tokens, penalty: float) 
 
     live, kept = jax.lax.top_k(jnp.where(ends, 2 * _NEVER, best), beams)
     parent = jnp.take_along_axis(parent, kept, axis=1)  # (b, k)
+    finished = done_score[:, -1] > _NEVER / 2  # as many texts as beams are put aside
+    if not early_stopping:
+        finished &= _score(live[:, 0], position + 1, penalty) <= done_score[:, -1]
     return {
         "position": position + 1,
         "ids": jnp.take_along_axis(ids, kept[..., None], axis=1),
@@ -186,6 +194,7 @@ def _advance(step: Step, state: dict[str, Any], tokens: Tokens, penalty: float) 
         "total": jnp.maximum(live, 2 * _NEVER),
         "done_ids": done_ids,
         "done_score": done_score,
+        "finished": state["finished"] | finished,
         "cache": _follow(cache, parent),
     }
 
@@ -198,8 +207,3 @@ def _follow(cache: Any, parent: Array) -> Any:
 
 def _score(total: Array, tokens: Array, penalty: float) -> Array:
     return total / jnp.maximum(tokens, 1).astype(jnp.float32) ** penalty
-
-
-def _is_full(done_score: Array) -> Array:
-    """(b,) whether as many texts as beams are put aside."""
-    return (done_score > _NEVER / 2).all(axis=1)

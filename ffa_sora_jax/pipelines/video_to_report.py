@@ -35,7 +35,7 @@ class Writing:
 
     Attributes:
       num_beams: beams of the search; 1 is greedy.
-      length_penalty: see `models.generation.beam_search`.
+      length_penalty, early_stopping: see `models.generation.beam_search`.
       max_new_tokens: longest report, end of sequence included.
       do_sample: draw tokens at random instead of searching.
       temperature, top_k, top_p: of the draws, see `models.generation.sample`.
@@ -43,6 +43,7 @@ class Writing:
 
     num_beams: int = 3
     length_penalty: float = 1.0
+    early_stopping: bool = True
     max_new_tokens: int = 192
     do_sample: bool = False
     temperature: float = 1.0
@@ -53,6 +54,9 @@ class Writing:
         for name in ("num_beams", "max_new_tokens"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1.")
+        for name in ("do_sample", "early_stopping"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give true or false.")
         if not self.temperature > 0:
             raise ValueError(f"temperature is {self.temperature}; it must be positive.")
         if self.top_k < 0 or not 0 < self.top_p <= 1:
@@ -206,7 +210,7 @@ class VideoToReport:
             else:
                 ids, _ = apply(
                     params, video, method="search", beams=settings.num_beams, length=length,
-                    length_penalty=settings.length_penalty,
+                    length_penalty=settings.length_penalty, early_stopping=settings.early_stopping,
                 )  # fmt: skip
             return ids[:, 0]
 

@@ -46,6 +46,13 @@ def test_bytes_spell_what_no_piece_does(tokenizer, text):
     assert tokenizer.decode(ids)[0].split()[-1]
 
 
+def test_ids_that_say_nothing_are_left_out(tokenizer):
+    """A model's own beginning of texts lies beyond the vocabulary."""
+    ids = tokenizer.encode(["Left eye"], 4, truncate=True)[0][0]
+    written = [1500, ids[0], 0, *ids[1:]]
+    assert tokenizer.decode(np.array([written])) == ["left eye"]
+
+
 def test_ids_mask_and_padding(tokenizer):
     ids, mask = tokenizer.encode(["Left eye FFA: normal.", "Right eye"], length=16)
     assert ids.shape == mask.shape == (2, 16)

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 
@@ -37,6 +39,24 @@ def test_decodes_up_to_the_end(folder):
     tokenizer = Tokenizer.load(folder)
     ids = np.array([[5, 7, 10, 11, 9, 3, 6, 6]])
     assert tokenizer.decode(ids) == ["left eye leakage."]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "左眼：1.视网膜动脉充盈正常。",
+        "non-perfusion (3), a/v ratio: 0.5",
+        "1. no leak; disc: 5%",
+    ],
+)
+def test_signs_stand_where_they_stood(text, tmp_path):
+    """What other libraries give back as "左 眼" and "non - perfusion"."""
+    words = dict.fromkeys(re.findall(r"[a-z]+|\d|[^\w\s]|[^a-z\s]", text))
+    (tmp_path / "vocab.txt").write_text("\n".join([*WORDS[:5], *words]) + "\n", encoding="utf-8")
+    tokenizer = Tokenizer.load(tmp_path)
+    ids, _ = tokenizer.encode([text], 30)
+    assert tokenizer.unk_id not in ids
+    assert tokenizer.decode(ids)[0] == text
 
 
 def test_saves_what_it_read(folder, tmp_path):

@@ -23,7 +23,7 @@ class Model:
         self.tokenizer = SimpleNamespace(fingerprint="t" * 16)
         self.writing = Writing(max_new_tokens=20)
         self.model = SimpleNamespace(cfg=SimpleNamespace(max_positions=20))
-        self.before_call = lambda: None
+        self.before_call, self.empty = lambda: None, None
 
     settings = VideoToReport.settings
 
@@ -31,6 +31,8 @@ class Model:
         self.before_call()
         Writing(**settings)
         self.calls.append(int(video[0, 0, 0, 0]))
+        if self.empty == self.calls[-1]:
+            return ""
         drawn = f", drawn {seed}" if settings["do_sample"] else ""
         return f'Brightness "{video[0, 0, 0, 0]}"{drawn}.'
 
@@ -95,6 +97,17 @@ def test_a_bad_video_does_not_stop_the_others(model, folder, tmp_path, capsys):
         "clip10", "clip20", "clip30"
     ]  # fmt: skip
     assert "failed: clip15" in capsys.readouterr().err
+
+
+def test_an_empty_report_is_a_failure_and_not_in_the_table(model, folder, tmp_path, capsys):
+    """A table with an empty text is refused by all that read it."""
+    model.empty = 20
+    assert run(folder / "clip20.webp") == 3
+    found = capsys.readouterr()
+    assert not found.out and "failed: clip20: the model wrote nothing" in found.err
+    assert run(folder, "--output", tmp_path / "out.csv") == 3
+    assert "failed: clip20" in capsys.readouterr().err
+    assert set(ReportTable.read(tmp_path / "out.csv").texts) == {"clip10", "clip30"}
 
 
 def test_changed_videos_and_settings_are_refused_not_overwritten(model, folder, tmp_path, capsys):

@@ -77,6 +77,15 @@ def test_other_sizes_are_resized():
     np.testing.assert_allclose(pictures, same, atol=TOL["unit"])
 
 
+def test_resized_edges_stay_within_black_and_white():
+    """Cubic interpolation overshoots; image libraries cut that off."""
+    _, bundle, params = model(image_mean=(0.0,), image_std=(1.0,))
+    edge = np.ones((1, 1, 6, 6, 1), np.float32)
+    edge[:, :, :, :3] = -1
+    pictures = call(bundle, params, edge, method="pictures")
+    assert (pictures.min(), pictures.max()) == (0.0, 1.0)
+
+
 def test_several_pictures_start_as_plain_blip_on_each():
     """With zero frame embeddings the context is the tokens of every frame, one after the other."""
     _, plain, params = model()

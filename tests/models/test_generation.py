@@ -105,6 +105,30 @@ def test_a_narrow_beam_returns_true_scores_in_order():
         assert len({tuple(text) for text in np.asarray(ids[row]).tolist()}) == 3
 
 
+def test_without_early_stopping_a_better_text_is_waited_for():
+    """Two texts have ended after two tokens; one that goes on is likelier per token."""
+    never = 1e-9
+    by_position = np.log([[never, 0.2, 0.7, 0.1], [never, 0.25, 0.75, never]])
+    by_position = np.vstack([by_position, np.log([[never, 1.0, never, never]] * 2)])
+
+    def by_place(cache, ids, position):
+        row = jnp.asarray(by_position, jnp.float32)[position]
+        return jnp.broadcast_to(row, (*ids.shape, VOCABULARY)), cache
+
+    def search(early):
+        ids, scores = generation.beam_search(
+            by_place, start(2, 1), TOKENS, batch=1, beams=2, length=LENGTH, early_stopping=early
+        )
+        return ids[0].tolist(), scores[0].tolist()
+
+    ids, scores = search(True)
+    assert ids == [padded([2, EOS]), padded([EOS])]
+    assert scores == pytest.approx([np.log(0.175) / 2, np.log(0.2)], abs=1e-5)
+    ids, scores = search(False)
+    assert ids == [padded([2, 2, EOS]), padded([3, 2, EOS])]
+    assert scores == pytest.approx([np.log(0.525) / 3, np.log(0.075) / 3], abs=1e-5)
+
+
 def test_samples_have_the_frequencies_of_the_model():
     count = 4000
     ids, total = jax.jit(
