@@ -77,7 +77,7 @@ def level_maps(view: View) -> dict[str, np.ndarray]:
     pigment = 1 - 0.62 * np.exp(-((r_mm / 1.1) ** 2)) - 0.20 * np.exp(-((r_mm / 2.4) ** 2))
     mesh = 1 - np.exp(-((np.maximum(r_mm / 0.28 - 1, 0) / 2.2) ** 1.2))
     normal = np.log(0.75 * pigment + 0.25 * mesh)
-    field = views.field_mask(SIZE, 0.03)
+    field = views.field_mask(SIZE, views.EDGE)
     sparse = np.zeros_like(field)
     sparse[::4, ::4] = True
     used = field & sparse & (view.from_fovea > 1.2) & (view.from_disc > 0.4)
@@ -170,7 +170,7 @@ def dots(view: View) -> Features:
 def blob(view: View) -> Features:
     """The spot of the macula that brightens most: how far, how wide, how sharp, how fast."""
     base = view.opened["t12"]
-    inside = (view.from_fovea < 1.8) & (view.from_disc > 0.75) & views.field_mask(SIZE, 0.03)
+    inside = (view.from_fovea < 1.8) & (view.from_disc > 0.75) & views.field_mask(SIZE, views.EDGE)
     times = ("t50", "t100", "t200", "late")
     rise = {name: np.where(inside, view.opened[name] - base, 0.0) for name in times}
     late = rise["late"]
@@ -209,7 +209,7 @@ SHAPE = ("edge", "filled", "uneven", "round", "middle", "above")
 
 def rings(view: View) -> Features:
     """Rise and grain of rings round the fovea: a haze is even, a membrane stippled or aside."""
-    field = views.field_mask(SIZE, 0.03)
+    field = views.field_mask(SIZE, views.EDGE)
     edges = (0.0, 0.2, 0.4, 0.6, 0.8, 1.0, 1.25, 1.5)
     zones = [
         field & (view.from_fovea >= low) & (view.from_fovea < high)
@@ -281,7 +281,7 @@ def windows(view: View) -> Features:
         ranks = {"p50": 0.5, "p90": 0.9, "p98": 0.98}
         for rank, value in _ranks(fade[view.regions[zone]], ranks).items():
             found[f"fade.{zone}.{rank}"] = value
-    around = views.field_mask(SIZE, 0.03) & (view.from_fovea > 0.4) & (view.from_fovea < 0.8)
+    around = views.field_mask(SIZE, views.EDGE) & (view.from_fovea > 0.4) & (view.from_fovea < 0.8)
     for name in ("t1", "t3", "t12", "late"):
         soft, wide = blur(view.images[name], 2.0), blur(view.images[name], 6.0)
         centre = np.log(soft[view.regions["fovea"]].max() + TINY)
@@ -319,7 +319,7 @@ def _grain(view: View) -> Features:
 
 def disc(view: View) -> Features:
     """Brightness of rings round the disc against the tissue further out."""
-    field = views.field_mask(SIZE, 0.03)
+    field = views.field_mask(SIZE, views.EDGE)
     starts = np.arange(9) * 0.15
     rings = [field & (view.from_disc > a) & (view.from_disc < a + 0.15) for a in starts]
     rings.append(field & (view.from_disc > 1.35) & (view.from_disc < 1.8))

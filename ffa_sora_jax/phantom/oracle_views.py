@@ -27,6 +27,8 @@ INSTANTS_S = {
 LATE_FRAMES = 3  # the last ones are averaged to "late"
 SMALL = 128  # width at which vessels are followed
 SMALL_PX_PER_MM = SMALL / FIELD_MM
+EDGE = 0.03  # of the width, left out along the border of the field
+RIM = 0.045  # the same where vessels are followed
 FLOOR = 12.0  # grey levels that keep the contrast of dark frames finite
 DISC_MM = (4.2, 0.25)  # mean place of the disc in the picture of a right eye, x right, y up
 DISC_SPREAD_MM = (0.7, 0.45)
@@ -73,7 +75,7 @@ class View:
     @functools.cached_property
     def regions(self) -> dict[str, np.ndarray]:
         """(256, 256) bool by name: fovea, ring, macula, disc, rim, the quadrants, far, pole."""
-        r, rd, field = self.from_fovea, self.from_disc, field_mask(SIZE, 0.03)
+        r, rd, field = self.from_fovea, self.from_disc, field_mask(SIZE, EDGE)
         raphe = np.clip(self.x_dd / max(self.disc_dd[0], 0.5), 0, 1) * self.disc_dd[1]
         above, temporal = self.y_dd > raphe, self.x_dd < self.disc_dd[0]
         outer = field & (rd > 0.75) & (r > 1.2)
@@ -103,11 +105,13 @@ def look(video: np.ndarray, times_s: np.ndarray, eye: str) -> View:
       eye: "right" or "left".
 
     Raises:
-      ValueError: shapes do not fit, or unknown eye.
+      ValueError: shapes do not fit, times that do not ascend, or unknown eye.
     """
     times = np.asarray(times_s, np.float64)
     if times.shape != (len(video),):
         raise ValueError(f"{len(video)} frames but frame times of shape {times.shape}.")
+    if not (np.isfinite(times).all() and (np.diff(times) >= 0).all()):
+        raise ValueError("Frame times must be finite and ascend.")
     if eye not in ("right", "left"):
         raise ValueError(f"eye is {eye!r}; allowed: 'right', 'left'.")
     frames = resized(video, SIZE)
@@ -168,7 +172,7 @@ def opened(image: np.ndarray) -> np.ndarray:
 
 def contrast(frames: np.ndarray, sigma_px: float = 3.0) -> np.ndarray:
     """(t, h, w) Weber contrast against the surroundings; 0 outside the field."""
-    field = field_mask(frames.shape[-1], 0.045).astype(np.float32)
+    field = field_mask(frames.shape[-1], RIM).astype(np.float32)
     weight = np.maximum(blur(field, sigma_px), 1e-3)
     mean = np.stack([blur(f * field, sigma_px) / weight for f in frames])
     return (frames - mean) / (mean + FLOOR) * field
@@ -206,7 +210,7 @@ def convergence(lines: np.ndarray) -> np.ndarray:
 def find_disc(frames: np.ndarray) -> tuple[float, float]:
     """(x, y) of the disc of a right eye in mm from the middle of the picture, x right, y up."""
     score = blur(convergence(filling_lines(frames)), 2.0)
-    field = field_mask(SMALL, 0.045)
+    field = field_mask(SMALL, RIM)
     x, y = millimetres(SMALL)
     off = ((x - DISC_MM[0]) / DISC_SPREAD_MM[0]) ** 2 + ((y - DISC_MM[1]) / DISC_SPREAD_MM[1]) ** 2
     likely = np.where(field, score / (score[field].std() + 1e-6) - 0.5 * off, -np.inf)
@@ -216,7 +220,7 @@ def find_disc(frames: np.ndarray) -> tuple[float, float]:
 
 def _at_instants(frames: np.ndarray, times_s: np.ndarray) -> dict[str, np.ndarray]:
     """Images of the instants: weighted means of the frames near them on a logarithmic axis."""
-    field = field_mask(SIZE, 0.03)
+    field = field_mask(SIZE, EDGE)
     median = np.median(frames[:, field][:, ::7], axis=1)
     relative = frames / np.maximum(median, 4.0)[:, None, None]
     log_times = np.log(np.maximum(times_s, 0.5))
