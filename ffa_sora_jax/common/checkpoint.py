@@ -14,7 +14,6 @@ dtypes must be those that were saved.
 """
 
 import dataclasses
-import hashlib
 import json
 import shutil
 from collections.abc import Callable, Mapping
@@ -28,7 +27,7 @@ from absl import logging
 from jax.experimental import multihost_utils
 
 from ffa_sora_jax.common import tree
-from ffa_sora_jax.common.files import write_text
+from ffa_sora_jax.common.files import sha256, write_text
 
 MANIFEST = "manifest.json"
 DAMAGED = "damaged"
@@ -256,25 +255,20 @@ def verify(folder: Path) -> str | None:
             return f"lacks the file {name}"
         if file.stat().st_size != expected["bytes"]:
             return f"has {name} with {file.stat().st_size} bytes instead of {expected['bytes']}"
-        if _sha256(file) != expected["sha256"]:
+        if sha256(file) != expected["sha256"]:
             return f"has {name} with other contents than were written (SHA-256 differs)"
     return None
 
 
 def _write_manifest(folder: Path) -> None:
     files = {
-        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+        str(file.relative_to(folder)): {"bytes": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(folder.rglob("*"))
         if file.is_file() and not file.name.startswith(MANIFEST)
     }
     if not files:
         raise OSError(f"{folder} is empty or missing")
     write_text(folder / MANIFEST, json.dumps({"files": files}, indent=1))
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _step_folders(directory: Path) -> list[int]:

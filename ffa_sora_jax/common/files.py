@@ -1,7 +1,8 @@
-"""Files that appear whole or not at all, locks, and folders named by users."""
+"""Files that appear whole or not at all, their hashes, locks, and folders named by users."""
 
 import contextlib
 import fcntl
+import hashlib
 import json
 import os
 from collections.abc import Iterator
@@ -35,6 +36,12 @@ def write_text(path: Path, text: str) -> None:
 def write_json(path: Path, value: Any) -> None:
     """Writes JSON, keys sorted, whole or not at all."""
     write_text(path, json.dumps(value, indent=1, sort_keys=True))
+
+
+def sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

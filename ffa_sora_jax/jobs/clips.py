@@ -20,9 +20,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ffa_sora_jax.common import files
 from ffa_sora_jax.data import prepared
 from ffa_sora_jax.jobs import inspect
-from ffa_sora_jax.jobs.manifest import is_whole, read_records, sha256_file
+from ffa_sora_jax.jobs.manifest import is_whole, read_records
 from ffa_sora_jax.video import images, io
 from ffa_sora_jax.video.standardize import standardize, standardize_times
 
@@ -253,7 +254,7 @@ def _read(path: Path, facts: Mapping[str, Any]) -> np.ndarray:
 def _digest(path: Path, facts: Mapping[str, Any]) -> str:
     """Changes with the bytes, and with what the file beside them says of size and times."""
     parts = [path] if path.is_file() else sorted(path.glob("*.png"))
-    lines = [f"{part.name if path.is_dir() else ''} {sha256_file(part)}" for part in parts]
+    lines = [f"{part.name if path.is_dir() else ''} {files.sha256(part)}" for part in parts]
     lines.append(json.dumps([facts.get(key) for key in ("height", "width", "times_s")]))
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 

@@ -5,7 +5,6 @@ and every output still has the recorded SHA-256. A line cut short by a kill is d
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -16,12 +15,6 @@ from typing import Any
 from ffa_sora_jax.common import files
 
 _NAME = re.compile(r"manifest(-\d{5}-of-\d{5})?\.jsonl")
-
-
-def sha256_file(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @contextlib.contextmanager
@@ -74,7 +67,7 @@ class Manifest:
 
     def add_done(self, item: str, key: str, outputs: list[Path], **fields: Any) -> None:
         """Records a success with the SHA-256 of every output, which must lie in the folder."""
-        digests = {str(p.relative_to(self.directory)): sha256_file(p) for p in outputs}
+        digests = {str(p.relative_to(self.directory)): files.sha256(p) for p in outputs}
         self._append({"id": item, "status": "ok", "key": key, "outputs": digests, **fields})
 
     def add_failed(self, item: str, reason: str, **fields: Any) -> None:
@@ -111,7 +104,7 @@ def is_whole(directory: Path, record: dict[str, Any]) -> bool:
     if record["status"] != "ok":
         return False
     paths = {directory / name: digest for name, digest in record["outputs"].items()}
-    return all(p.is_file() and sha256_file(p) == digest for p, digest in paths.items())
+    return all(p.is_file() and files.sha256(p) == digest for p, digest in paths.items())
 
 
 def _read_lines(path: Path) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from ffa_sora_jax.common import files
 from ffa_sora_jax.common.names import unknown_name
 
 _FOLDER_SUFFIXES = (".json", ".safetensors", ".bin", ".txt", ".model", ".tsv")
@@ -161,8 +162,7 @@ def _file_sha256(path: Path) -> str:
 @functools.cache
 def _sha256(path: Path, mtime_ns: int, size: int) -> str:
     del mtime_ns, size  # keys of the cache
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return files.sha256(path)
 
 
 def check(entry: Weights, path: Path) -> str | None:

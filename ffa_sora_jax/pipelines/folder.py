@@ -7,11 +7,11 @@ scheduler/scheduler_config.json  `SamplingConfig`
 """
 
 import dataclasses
-import hashlib
 import json
 from pathlib import Path
 from typing import Any
 
+from ffa_sora_jax.common.files import sha256
 from ffa_sora_jax.common.names import check_keys
 from ffa_sora_jax.diffusion.guidance import Guidance
 from ffa_sora_jax.diffusion.sampler import Sampler
@@ -148,7 +148,7 @@ def check_folder(folder: Path) -> None:
         path = folder / name
         if not path.is_file():
             raise FileNotFoundError(f"{path} is missing; copy the folder again.")
-        if (found := _sha256(path)) != digest:
+        if (found := sha256(path)) != digest:
             raise ValueError(
                 f"{path} is corrupt: SHA-256 {found[:12]}..., recorded {digest[:12]}...; "
                 "copy the folder again."
@@ -165,7 +165,7 @@ def write_index(folder: Path, class_names: dict[str, str], **about: Any) -> None
         "_class_name": _INDEX_CLASS,
         **{part: ["ffa_sora_jax", name] for part, name in class_names.items()},
         **about,
-        "sha256": {p.relative_to(folder).as_posix(): _sha256(p) for p in files},
+        "sha256": {p.relative_to(folder).as_posix(): sha256(p) for p in files},
     }
     (folder / INDEX).write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
@@ -192,8 +192,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise ValueError(f"{path} holds a {type(values).__name__}; expected an object.")
     return values
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,7 +1,5 @@
 """The release folder: copies of the clips that an audit found clean, and nothing else."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -39,11 +37,8 @@ def release(
         for path in sorted(_all_files(clean[name])):
             relative = path.relative_to(source)
             _copy(path, target / relative)
-            copied[relative.as_posix()] = _sha256(target / relative)
-    files.write_text(
-        target / MANIFEST,
-        json.dumps({**about, "clips": len(clean), "sha256": copied}, indent=1, sort_keys=True),
-    )
+            copied[relative.as_posix()] = files.sha256(target / relative)
+    files.write_json(target / MANIFEST, {**about, "clips": len(clean), "sha256": copied})
     return len(clean)
 
 
@@ -79,8 +74,3 @@ def _copy(source: Path, target: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with files.replacing(target) as partial:
         shutil.copyfile(source, partial)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -27,6 +27,11 @@ def test_the_file_is_replaced_at_the_end_of_the_block(tmp_path):
     assert path.read_text() == "new"
 
 
+def test_the_hash_is_that_of_the_bytes(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")  # the first example of FIPS 180
+    assert files.sha256(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
 def test_a_lock_keeps_another_process_out_until_its_holder_ends(tmp_path):
     path = tmp_path / "lock"
     hold = "import fcntl, sys; f = open(sys.argv[1], 'a'); fcntl.flock(f, 2); print(1, flush=True)"
