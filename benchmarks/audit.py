@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from benchmarks import measure
 from benchmarks.changes import blurred, jpeg, noisy, warped
 from ffa_sora_jax.phantom import generate
 from ffa_sora_jax.privacy import disturb, verdict
@@ -210,7 +211,7 @@ def harder_table(args, evidence) -> None:
     detectors = Detectors([one for _, one in evidence.train])
     say("what is found of copies changed further, and by which detector")
     for name, change in HARDER.items():
-        fired = {d: 0 for d in DETECTORS}
+        fired = dict.fromkeys(DETECTORS, 0)
         found = 0
         for index in range(min(args.harder, len(evidence.train))):
             video = change(clip(SEEDS["train"], index, args.px), args.px)
@@ -228,22 +229,13 @@ def harder_table(args, evidence) -> None:
 
 def timing(args, evidence) -> None:
     video = clip(SEEDS["generated"], 0, args.px)
-    say(f"trace {best(lambda: trace(video)):.3f} s per clip")
+    say(f"trace {min(measure.timed(lambda: trace(video), 3)['wall_s']):.3f} s per clip")
     known = [one for _, one in evidence.train]
     query = evidence.generated[0][1]
     for count in (len(known), 2851):
         detectors = Detectors((known * (1 + count // len(known)))[:count])
-        seconds = best(functools.partial(detectors.scores, query))
+        seconds = min(measure.timed(functools.partial(detectors.scores, query), 3)["wall_s"])
         say(f"comparison with {count} training clips {seconds:.2f} s")
-
-
-def best(call: Callable[[], object], rounds: int = 3) -> float:
-    times = []
-    for _ in range(rounds):
-        start = time.monotonic()
-        call()
-        times.append(time.monotonic() - start)
-    return min(times)
 
 
 def spread(values: Sequence[float] | Iterable[float]) -> str:
