@@ -3,8 +3,8 @@
     python -m benchmarks.reading [--weights DIR] [--count 200] [--seed 901] [--output FILE.json]
 
 Clips come from a phantom population that no training set uses. A report counts by what it says, not
-by its words: `metrics.wording` reads the classes of findings and the eye from the report that was
-written and from the phantom's own. Three ways of writing without looking are the floor:
+by its words: the metric `report_findings` reads the classes of findings and the eye from the report
+that was written and from the phantom's own. Three ways of writing without looking are the floor:
 
     "frequent"  always the set of classes that scores best over many reports
     "drawn"     the report of another phantom, drawn at random
@@ -24,12 +24,14 @@ import numpy as np
 
 from ffa_sora_jax import phantom
 from ffa_sora_jax.metrics.bootstrap import bootstrap
+from ffa_sora_jax.metrics.findings import FindingsSaid, said_row
 from ffa_sora_jax.metrics.wording import Named, named
 from ffa_sora_jax.phantom.diseases import sample_exam
 from ffa_sora_jax.phantom.oracle_rules import CLASSES
 from ffa_sora_jax.phantom.report import write_report
 from ffa_sora_jax.pipelines.video_to_report import VideoToReport
 
+METRIC = FindingsSaid()
 PRIOR_REPORTS = 2000
 
 
@@ -68,50 +70,34 @@ def main() -> None:
 
 def scores(true: Sequence[Named], said: Sequence[Named]) -> dict[str, Any]:
     """F1, precision and recall over all classes and by class, the eye; intervals over exams."""
-    there, named_ = matrix(true), matrix(said)
-    right = np.array([t.eye == s.eye for t, s in zip(true, said, strict=True)])
-    groups = [str(i) for i in range(len(true))]
+    k, rows = len(CLASSES), np.stack([said_row(t, s) for t, s in zip(true, said, strict=True)])
+    groups, found = [str(i) for i in range(len(rows))], METRIC.value(rows)
 
-    def interval(value: Any) -> tuple[float, float]:
-        found = bootstrap(value, groups)
-        return found.low, found.high
+    def interval(key: str) -> tuple[float, float]:
+        resampled = bootstrap(lambda at: METRIC.value(rows[at])[key], groups)
+        return resampled.low, resampled.high
 
-    f1, precision, recall = rates(there, named_)
     return {
-        "f1": f1, "precision": precision, "recall": recall,
-        "f1_interval": interval(lambda at: rates(there[at], named_[at])[0]),
-        "laterality": float(right.mean()),
-        "laterality_interval": interval(lambda at: float(right[at].mean())),
-        "same_set": float((there == named_).all(axis=1).mean()),
+        "f1": found[METRIC.name], "precision": found["precision"], "recall": found["recall"],
+        "f1_interval": interval(METRIC.name),
+        "laterality": found["laterality"], "laterality_interval": interval("laterality"),
+        "same_set": float((rows[:, :k] == rows[:, k : 2 * k]).all(axis=1).mean()),
         "by_class": {
-            name: {"n": int(there[:, k].sum()), "f1": rates(there[:, [k]], named_[:, [k]])[0]}
-            for k, name in enumerate(CLASSES)
+            name: {"n": int(rows[:, j].sum()), "f1": found.get(f"f1.{name}", 0.0)}
+            for j, name in enumerate(CLASSES)
         },
     }  # fmt: skip
 
 
-def matrix(reports: Sequence[Named]) -> np.ndarray:
-    """(n, classes) bool: which classes each report names."""
-    return np.array([[name in report.classes for name in CLASSES] for report in reports])
-
-
-def rates(there: np.ndarray, said: np.ndarray) -> tuple[float, float, float]:
-    """F1, precision and recall over all entries of two bool arrays; 0 where nothing is said."""
-    hits = float((there & said).sum())
-    precision, recall = hits / max(said.sum(), 1), hits / max(there.sum(), 1)
-    return 2 * hits / max(there.sum() + said.sum(), 1), float(precision), float(recall)
-
-
 def best_fixed_set(prior: Sequence[Named]) -> frozenset[str]:
     """The set of classes that, named in every report, has the highest F1."""
-    there = matrix(prior)
+    k, rows = len(CLASSES), np.stack([said_row(one, one) for one in prior])
     best: tuple[float, frozenset[str]] = (0.0, frozenset())
-    for size in range(1, len(CLASSES) + 1):
-        for chosen in itertools.combinations(range(len(CLASSES)), size):
-            said = np.zeros_like(there)
-            said[:, chosen] = True
-            best = max(best, (rates(there, said)[0], frozenset(CLASSES[k] for k in chosen)),
-                       key=lambda pair: pair[0])  # fmt: skip
+    for size in range(1, k + 1):
+        for chosen in itertools.combinations(range(k), size):
+            rows[:, k : 2 * k] = np.isin(np.arange(k), chosen)
+            f1 = METRIC.value(rows)[METRIC.name]
+            best = max(best, (f1, frozenset(CLASSES[j] for j in chosen)), key=lambda pair: pair[0])
     return best[1]
 
 

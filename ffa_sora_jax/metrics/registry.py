@@ -222,6 +222,12 @@ _ENTRIES = (
         ),
     ),
     Entry(
+        "report_findings", "Findings named by both reports", "text",
+        "ffa_sora_jax.metrics.findings:load_said",
+        definition="F1 of the findings that the report read from the generated clip names and "
+        "those that the prompt names, over all classes; both texts by rules over English words",
+    ),
+    Entry(
         "recall", "Recall@K (grey + vessels)", "sets", "ffa_sora_jax.metrics.retrieval:load",
         definition="mean over K = 5, 10, 50 of the share of generated clips whose own reference is "
         "among the K most similar; features without weights: coarse grey picture and vessel map; "

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax.common.types import Clip
-from ffa_sora_jax.metrics.findings import FindingsRead, gray_clips, nominal_times, row
+from ffa_sora_jax.metrics.findings import FindingsRead, FindingsSaid, gray_clips, nominal_times, row
 from ffa_sora_jax.metrics.wording import named
 from ffa_sora_jax.phantom import generate, oracle
 from ffa_sora_jax.phantom.generator import FULL_S
@@ -48,6 +48,24 @@ def test_value_counts_hits_misses_and_inventions():
     assert 0.9 < value["ceiling"] <= 1
     small = METRIC.value(np.where(np.arange(rows.shape[1]) == rows.shape[1] - 1, 64, rows))
     assert small["ceiling"] < value["ceiling"]  # small pictures show less
+
+
+def test_two_reports_are_compared_by_what_they_name():
+    metric = FindingsSaid()
+    true = ["Right eye: leakage, microaneurysms.", "Left eye. No leakage.", "window defect"]
+    said = ["right eye. leakage; no microaneurysms", "right eye: haemorrhage", "Left eye: drusen"]
+    state = metric.update(metric.init(), dict(enumerate(said)), dict(enumerate(true)))
+    value = metric.compute(state)
+    # Named: leak, microaneurysms | | window; written: leak | blocked | window, stain (drusen).
+    assert value["recall"] == pytest.approx(2 / 3) and value["precision"] == pytest.approx(2 / 4)
+    assert value["report_findings_f1"] == pytest.approx(4 / 7)
+    assert value["f1.leak"] == 1 and value["f1.microaneurysms"] == 0 == value["f1.blocked"]
+    assert value["laterality"] == 0.5  # of the two references that name an eye
+    assert "pooling" not in str(value)
+    same = metric.value(metric.measure(true, true))
+    assert same["report_findings_f1"] == same["laterality"] == 1
+    with pytest.raises(ValueError, match="3 reports, 2 references"):
+        metric.measure(said, true[:2])
 
 
 def test_phantoms_score_near_the_ceiling_and_strangers_far_below(batch):
