@@ -159,7 +159,7 @@ def _write(
     if args.release is not None and report["clears"]:
         source = _folder(args.generated)
         clean = [s["name"] for s in report["samples"] if s["verdict"] == "clean"]
-        digest = hashlib.sha256((args.output / REPORT).read_bytes()).hexdigest()
+        digest = files.sha256(args.output / REPORT)
         about = {"audit_sha256": digest, "audit_verdict": report["verdict"]}
         digests = {item.name: item.digest for item in generated}
         examined = {name: _files_of(source, name, digests[name]) for name in clean}
@@ -202,8 +202,7 @@ def _options(args: argparse.Namespace) -> Options:
 
 
 def _subject(item: clips.ClipItem) -> Subject:
-    eye, patient = item.facts.get("eye"), item.patient
-    patient = None if patient is None else str(patient).strip() or None  # files may say 17, or ""
+    eye, patient = item.facts.get("eye"), (item.patient or "").strip() or None
     return Subject(
         item.name, item.digest, functools.partial(_grey, item), item.report, patient,
         eye if eye in ("right", "left") else "",
@@ -212,10 +211,7 @@ def _subject(item: clips.ClipItem) -> Subject:
 
 def _grey(item: clips.ClipItem) -> np.ndarray:
     """(t, h, w) uint8."""
-    video = item.read()
-    if video.shape[-1] == 1:
-        return np.ascontiguousarray(video[..., 0])
-    return np.rint(video.astype(np.float32).mean(axis=-1)).astype(np.uint8)
+    return np.ascontiguousarray(item.read()[..., 0])
 
 
 def _missing(name: str, reason: str) -> dict[str, Any]:

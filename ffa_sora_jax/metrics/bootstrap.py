@@ -9,6 +9,7 @@ Clips of one patient resemble each other, so whole patients are drawn, never sin
   halves without replacement (the delete-half jackknife of Shao and Wu 1989): half-samples spread
   as the value at full size does, and their bias cancels because only their deviations from their
   own mean are used.
+- A share of independent clips: the exact interval of Clopper and Pearson.
 """
 
 import dataclasses
@@ -138,6 +139,18 @@ def partners(groups: Sequence[str], *, seed: int) -> list[int | None]:
                 found[int(index)] = other
                 break
     return found
+
+
+def share_interval(hits: float, count: int) -> tuple[float, float]:
+    """The exact (Clopper-Pearson) 95 % interval of a share of `hits` among `count`."""
+    from scipy import stats
+
+    if not count:
+        return 0.0, 1.0
+    tail = LOW / 100
+    low = stats.beta.ppf(tail, hits, count - hits + 1) if hits > 0 else 0.0
+    high = stats.beta.ppf(HIGH / 100, hits + 1, count - hits) if hits < count else 1.0
+    return float(low), float(high)
 
 
 def _percentiles(values: Sequence[float]) -> tuple[float, float]:

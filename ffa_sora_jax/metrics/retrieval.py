@@ -7,9 +7,9 @@ Definitions: `docs/metrics.md`; figures of the controls: `docs/privacy.md`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import cv2
 import numpy as np
@@ -21,11 +21,9 @@ from ffa_sora_jax.video import vessel_map
 
 MODES = ("paired", "same_patient", "fraction")
 KS = (5, 10, 50)  # of the paper
-CONFIDENCE = 0.95
+CONFIDENCE = 0.95  # of the bounds of chance
 _BLOCK = 512  # queries sorted at once
 _GREY_PX, _VESSEL_PX = 32, 64
-
-Extractor: TypeAlias = Callable[[np.ndarray], np.ndarray]  # (n, t, h, w) uint8 -> (n, d) float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,18 +159,6 @@ def chance_at_k(
     return chances
 
 
-def share_interval(hits: float, count: int) -> tuple[float, float]:
-    """The exact (Clopper-Pearson) 95 % interval of a share of `hits` among `count`."""
-    from scipy import stats
-
-    if not count:
-        return 0.0, 1.0
-    tail = (1 - CONFIDENCE) / 2
-    low = stats.beta.ppf(tail, hits, count - hits + 1) if hits > 0 else 0.0
-    high = stats.beta.ppf(1 - tail, hits + 1, count - hits) if hits < count else 1.0
-    return float(low), float(high)
-
-
 def same_group(query: Sequence[Any], gallery: Sequence[Any]) -> np.ndarray:
     """(n, m) bool: which clips have the same patient, report or other label as a query."""
     return np.asarray(query)[:, None] == np.asarray(gallery)[None]
@@ -211,11 +197,8 @@ def describe_maps(video: np.ndarray, lines: np.ndarray) -> np.ndarray:
 
 
 def describe(videos: np.ndarray) -> np.ndarray:
-    """The extractor that needs no weights: `describe_clip` of each of (n, t, h, w) uint8."""
+    """(n, d) float32: `describe_clip` of each of (n, t, h, w) uint8."""
     return np.stack([describe_clip(video) for video in videos])
-
-
-EXTRACTORS: Mapping[str, Extractor] = {"grey+vessels": describe}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -224,7 +207,8 @@ class RecallAtK(OfSets):
 
     Attributes:
       ks: values of K; those above the number of clips are left out.
-      extractor: `network(clip, params) -> (b, d)`; None for the features without weights.
+      extractor: (clip, params) -> (b, d), such as `features` of another metric; None for the
+        features without weights.
     """
 
     name: ClassVar[str] = "recall_at_k"

@@ -8,8 +8,8 @@ clips, which are copies: the share that is found says whether copies would be se
 import dataclasses
 import functools
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 
@@ -47,6 +47,9 @@ class Subject:
     def group(self) -> str:
         """The patient, or the clip itself where none is known."""
         return self.patient if self.patient is not None else f"clip {self.name}"
+
+
+Traced: TypeAlias = tuple[tuple[Subject, Trace], ...]  # clips that could be read
 
 
 class Memory(Protocol):
@@ -92,11 +95,19 @@ class Options:
 
 @dataclasses.dataclass(frozen=True)
 class Control:
-    """A clip that should be found: what was done to it, and whether the right clip was named."""
+    """A clip that should be found.
+
+    Attributes:
+      family: what was done to it.
+      found: whether the right training clip was named.
+      trace: of the clip.
+      place: of the training clip that it was made of.
+    """
 
     family: str
     found: bool
     trace: Trace
+    place: int
 
 
 @dataclasses.dataclass(frozen=True)
@@ -142,9 +153,9 @@ class Evidence:
     controls: tuple[Control, ...]
     visits: tuple[Control, ...]
     holdout_scores: tuple[Scores, ...]
-    generated: tuple[tuple[Subject, Trace], ...]
-    train: tuple[tuple[Subject, Trace], ...]
-    holdout: tuple[tuple[Subject, Trace], ...]
+    generated: Traced
+    train: Traced
+    holdout: Traced
     train_places: tuple[int, ...]
     shared_patients: int
     num_unreadable: int
@@ -175,39 +186,24 @@ def gather(
     for what, subjects in (("generated", generated), ("train", train), ("holdout", holdout)):
         if not subjects:
             raise ValueError(f"There is no {what} clip to audit.")
-    bad: dict[str, str] = {}
-    bad_holdout: dict[str, str] = {}
-    known = tuple(_traced(train, memory, bad, advance))
+    known, bad = _traced(train, memory, advance)
     if not known:
         raise ValueError(f"No training clip can be read: {next(iter(bad.values()))}")
-    patients = {subject.patient for subject, _ in known} - {None}
-    digests = {subject.digest for subject, _ in known}
-    others = [s for s in holdout if s.patient not in patients and s.digest not in digests]
-    if not others:
-        raise ValueError(
-            f"All {len(holdout)} hold-out clips, or their patients, are in the training data; give "
-            "clips of other patients."
-        )
-    unseen = tuple(_traced(others, memory, bad_holdout, advance))
-    refused: dict[str, str] = {}
-    made = tuple(_traced(generated, memory, refused, advance))
-    judge = _Judge(Detectors([trace for _, trace in known]), known, memory)
-
-    null = []
-    for subject, trace in unseen:
-        null.append(judge(subject.digest, trace))
-        advance()
+    others = _strangers(holdout, known)
+    unseen, bad_holdout = _traced(others, memory, advance)
+    made, refused = _traced(generated, memory, advance)
+    judge = _Judge(known, memory, advance)
+    null = [judge(subject.digest, trace) for subject, trace in unseen]
     rate = options.rate / len(DETECTORS)
     thresholds = {
         name: calibrate([scores[name].value for scores in null if name in scores], rate)
         for name in DETECTORS
     }
-    controls = tuple(_controls(known, judge, thresholds, options, memory, advance))
-    visits = tuple(_visits(known, judge, thresholds, options, advance))
+    controls = tuple(_controls(judge, thresholds, options))
+    visits = tuple(_visits(judge, thresholds, options))
     judged = {name: Judged(name, "unreadable", {}, (), 1.0, why) for name, why in refused.items()}
     for subject, trace in made:
         judged[subject.name] = _judged(subject.name, judge(subject.digest, trace), thresholds)
-        advance()
     return Evidence(
         judged=tuple(judged[subject.name] for subject in generated),
         thresholds=thresholds,
@@ -235,18 +231,24 @@ def num_steps(
 
 
 class _Judge:
-    """Scores of clips against the training data, from memory where they are known."""
+    """Scores of clips against the training data, from memory where they are known.
 
-    def __init__(
-        self, detectors: Detectors, known: Sequence[tuple[Subject, Trace]], memory: Memory
-    ):
-        self._detectors, self._memory = detectors, memory
+    Attributes:
+      known: the training clips.
+      memory: keeps traces and scores.
+    """
+
+    def __init__(self, known: Traced, memory: Memory, advance: Callable[[], None]):
+        self.known, self.memory, self._advance = known, memory, advance
+        self._detectors = Detectors([trace for _, trace in known])
         self._gallery = _digest(subject.digest for subject, _ in known)
 
     def __call__(self, digest: str, trace: Trace, exclude: Sequence[int] = ()) -> Scores:
         version = f"versions {traces.VERSION} {detect.VERSION}"
         key = _digest([self._gallery, digest, str(sorted(exclude)), version])
-        return self._memory.scores(key, lambda: self._detectors.scores(trace, exclude))
+        scores = self.memory.scores(key, lambda: self._detectors.scores(trace, exclude))
+        self._advance()
+        return scores
 
 
 def _judged(name: str, scores: Scores, thresholds: dict[str, Threshold]) -> Judged:
@@ -262,62 +264,73 @@ def _judged(name: str, scores: Scores, thresholds: dict[str, Threshold]) -> Judg
 
 
 def _traced(
-    subjects: Iterable[Subject], memory: Memory, bad: dict[str, str], advance: Callable[[], None]
-) -> Iterable[tuple[Subject, Trace]]:
-    """Subjects that can be read, with their traces; reasons for the others go into `bad`."""
+    subjects: Iterable[Subject], memory: Memory, advance: Callable[[], None]
+) -> tuple[Traced, dict[str, str]]:
+    """Subjects that can be read, with their traces, and by name why the others cannot."""
+    traced: list[tuple[Subject, Trace]] = []
+    bad: dict[str, str] = {}
     for subject in subjects:
         try:
-            yield subject, memory.trace(_key(subject), functools.partial(_trace, subject))
+            trace = memory.trace(_key(subject), functools.partial(_trace, subject))
+            traced.append((subject, trace))
         except ValueError as error:
             bad[subject.name] = str(error)
         advance()
+    return tuple(traced), bad
+
+
+def _strangers(holdout: Sequence[Subject], known: Traced) -> list[Subject]:
+    """The hold-out clips that are not in the training data, nor their patients.
+
+    Raises:
+      ValueError: there are none.
+    """
+    patients = {subject.patient for subject, _ in known} - {None}
+    digests = {subject.digest for subject, _ in known}
+    others = [s for s in holdout if s.patient not in patients and s.digest not in digests]
+    if not others:
+        raise ValueError(
+            f"All {len(holdout)} hold-out clips, or their patients, are in the training data; give "
+            "clips of other patients."
+        )
+    return others
 
 
 def _controls(
-    known: Sequence[tuple[Subject, Trace]],
-    judge: _Judge,
-    thresholds: dict[str, Threshold],
-    options: Options,
-    memory: Memory,
-    advance: Callable[[], None],
-) -> Iterable[Control]:
+    judge: _Judge, thresholds: dict[str, Threshold], options: Options
+) -> Iterator[Control]:
     """Training clips spread evenly over the set, each disturbed in one of the ways, in turn."""
     families = list(disturb.DISTURBANCES)
-    count = min(options.controls, len(known))
-    for number, place in enumerate(np.linspace(0, len(known) - 1, count).round().astype(int)):
-        subject, family = known[place][0], families[number % len(families)]
+    count = min(options.controls, len(judge.known))
+    places = np.linspace(0, len(judge.known) - 1, count).round().astype(int)
+    for number, place in enumerate(places.tolist()):
+        subject, family = judge.known[place][0], families[number % len(families)]
         digest = _digest([subject.digest, family, f"seed {options.seed} {number}"])
-
-        def make(subject: Subject = subject, family: str = family, number: int = number) -> Trace:
-            rng = np.random.default_rng(np.random.SeedSequence((options.seed, number)))
-            return traces.trace(disturb.DISTURBANCES[family](subject.read(), rng))
-
-        trace = memory.trace(f"{digest}-{traces.VERSION}", make)
+        rng = np.random.default_rng(np.random.SeedSequence((options.seed, number)))
+        trace = judge.memory.trace(
+            f"{digest}-{traces.VERSION}", functools.partial(_disturbed_trace, subject, family, rng)
+        )
         scores = judge(digest, trace)
         found = any(scores[name].index == place for name in matches(scores, thresholds))
-        yield Control(family, found, trace)
-        advance()
+        yield Control(family, found, trace, place)
 
 
-def _visits(
-    known: Sequence[tuple[Subject, Trace]],
-    judge: _Judge,
-    thresholds: dict[str, Threshold],
-    options: Options,
-    advance: Callable[[], None],
-) -> Iterable[Control]:
+def _visits(judge: _Judge, thresholds: dict[str, Threshold], options: Options) -> Iterator[Control]:
     """Training clips of eyes with several exams: is another exam of the eye found by vessels?"""
     eyes: dict[tuple[str, str], list[int]] = {}
-    for place, (subject, _) in enumerate(known):
+    for place, (subject, _) in enumerate(judge.known):
         if subject.patient is not None and subject.eye in ("right", "left"):
             eyes.setdefault((subject.patient, subject.eye), []).append(place)
     several = [(places[0], places[1:]) for places in eyes.values() if len(places) > 1]
     for query, others in several[: options.controls]:
-        subject, trace = known[query]
+        subject, trace = judge.known[query]
         scores = judge(subject.digest, trace, exclude=(query,))
         fired = "vessels" in matches(scores, thresholds)
-        yield Control("another visit", fired and scores["vessels"].index in others, trace)
-        advance()
+        yield Control("another visit", fired and scores["vessels"].index in others, trace, query)
+
+
+def _disturbed_trace(subject: Subject, family: str, rng: np.random.Generator) -> Trace:
+    return traces.trace(disturb.DISTURBANCES[family](subject.read(), rng))
 
 
 def _trace(subject: Subject) -> Trace:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ffa_sora_jax.metrics.retrieval import share_interval
+from ffa_sora_jax.metrics.bootstrap import share_interval
 
 MIN_HOLDOUT = 8  # hold-out clips below which nothing can be calibrated
 _MEDIAN, _DECILE = (-np.log(-np.log(p)) for p in (0.5, 0.9))  # of a Gumbel law

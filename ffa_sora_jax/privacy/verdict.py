@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 
 from ffa_sora_jax.metrics import retrieval
-from ffa_sora_jax.metrics.retrieval import share_interval
+from ffa_sora_jax.metrics.bootstrap import share_interval
 from ffa_sora_jax.privacy import neighbours
-from ffa_sora_jax.privacy.audit import CERTAIN, Control, Evidence, Judged, Options, Subject
+from ffa_sora_jax.privacy.audit import CERTAIN, Control, Evidence, Judged, Options, Traced
 from ffa_sora_jax.privacy.detect import DETECTORS, matches
 from ffa_sora_jax.privacy.membership import Attack
-from ffa_sora_jax.privacy.traces import Trace, stack
+from ffa_sora_jax.privacy.traces import stack
 
 FOUND = "copies found"
 SUSPECTED = "memory suspected"
@@ -23,8 +23,6 @@ MIN_CONTROLS = 10
 MIN_ATTACKED = 20  # clips on each side below which membership inference proves no absence
 SIGNIFICANT = 0.01  # of the tests on the whole set
 KS = (1, 5, 10, 50)
-
-Found = list[tuple[Subject, Trace]]
 
 
 def conclude(
@@ -258,7 +256,7 @@ def _nearness(
 def _recall_by_report(
     evidence: Evidence,
     generated: np.ndarray,
-    real: Sequence[tuple[Subject, Trace]],
+    real: Traced,
     gallery: np.ndarray,
 ) -> dict[str, Any]:
     """Recall@K of clips made from the report of a real one; {} if no report is shared."""
@@ -292,10 +290,9 @@ def _copies_at_1(evidence: Evidence, train: np.ndarray) -> dict[str, Any] | None
     if not evidence.controls or train.shape[1] != len(evidence.controls[0].trace.features):
         return None
     queries = stack([control.trace for control in evidence.controls], "features")
-    order = neighbours.distances(queries, train).argmin(axis=1)
-    count = len(evidence.controls)
-    places = np.linspace(0, len(train) - 1, count).round().astype(int)
-    return _of(int((order == places).sum()), count)
+    nearest = neighbours.distances(queries, train).argmin(axis=1)
+    places = [control.place for control in evidence.controls]
+    return _of(int((nearest == places).sum()), len(places))
 
 
 def _sample(one: Judged, evidence: Evidence) -> dict[str, Any]:

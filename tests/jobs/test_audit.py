@@ -187,8 +187,8 @@ def test_a_clip_that_changed_after_its_examination_is_not_released(tmp_path):
         audit._files_of(tmp_path, "new", "digest of what was examined")
 
 
-def test_patients_may_be_numbers_or_empty():
+def test_a_blank_patient_is_an_unknown_one():
     def patient(value):
         return audit._subject(ClipItem("a", "b", lambda: None, patient=value)).patient
 
-    assert [patient(value) for value in (17, "17 ", "", None)] == ["17", "17", None, None]
+    assert [patient(value) for value in ("17 ", " ", "", None)] == ["17", None, None, None]

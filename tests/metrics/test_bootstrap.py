@@ -88,3 +88,10 @@ def test_partners_are_of_other_patients():
     found = bootstrap.partners(groups, seed=3)
     assert all(groups[i] != groups[j] for i, j in enumerate(found))
     assert bootstrap.partners(["a", "a"], seed=0) == [None, None]
+
+
+def test_shares_have_their_exact_interval():
+    """Tabulated values of Clopper and Pearson's interval."""
+    assert bootstrap.share_interval(0, 100) == (0.0, pytest.approx(0.0362, abs=1e-4))
+    assert bootstrap.share_interval(50, 100) == pytest.approx((0.3983, 0.6017), abs=1e-4)
+    assert bootstrap.share_interval(0, 0) == (0.0, 1.0)

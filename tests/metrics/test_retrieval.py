@@ -93,11 +93,6 @@ def test_frames_are_compared_frame_by_frame():
     assert 0.5 <= retrieval.recall_of_frames(query, gallery, [1])[1] < 0.75
 
 
-def test_interval_of_shares():
-    assert retrieval.share_interval(0, 100) == (0.0, pytest.approx(0.0362, abs=1e-4))
-    assert retrieval.share_interval(50, 100) == pytest.approx((0.3983, 0.6017), abs=1e-4)
-
-
 def test_bad_input_is_named():
     x = np.eye(3)
     with pytest.raises(ValueError, match="K is 4"):
@@ -144,6 +139,20 @@ def test_features_without_weights_find_copies_and_other_visits(clips):
     darker = retrieval.describe((clips[0] * 0.7).astype(np.uint8))
     assert recall_at_k(darker, first, [1])[1] == 1.0
     assert recall_at_k(second, first, [1])[1] >= 0.8
+
+
+def test_features_may_come_from_a_network(clips):
+    """One number per clip that only a copy shares, turned into a direction."""
+
+    def network(clip, params):
+        angle = params * np.asarray(clip.video).mean((1, 2, 3, 4))
+        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
+
+    metric = retrieval.RecallAtK(ks=(1,), extractor=network)
+    batch = Clip(video=clips[0][..., None] / 127.5 - 1, exam=np.arange(10))
+    state = metric.update(metric.init(), batch, batch, 3.0)
+    assert state.sample.rows.shape == (10, 2)
+    assert metric.compute(state)["recall_at_1"] == 1.0
 
 
 def test_metric_pairs_by_key(clips):
