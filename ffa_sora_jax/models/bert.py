@@ -235,7 +235,7 @@ class Bert(nnx.Module):
         count = self.cfg.num_hidden_layers
         if layer is not None and not 0 <= layer <= count:
             raise ValueError(f"layer={layer}; the model has layers 0 .. {count}.")
-        bias = None if mask is None else mask_bias(mask)
+        bias = None if mask is None else ops.mask_bias(mask)
         x = self.embeddings(ids, mask)
         layers = jax.tree.map(lambda leaf: leaf[:layer], self.layers)
         return jax.lax.scan(lambda x, layer: (layer(x, bias), None), x, layers)[0]
@@ -249,12 +249,6 @@ def stacked_layers(cfg: BertConfig, *, rngs: nnx.Rngs) -> Layer:
     """All layers of a stack as one, every parameter with a leading axis; to be scanned over."""
     keys = jax.random.split(rngs.params(), cfg.num_hidden_layers)
     return jax.vmap(lambda key: Layer(cfg, rngs=nnx.Rngs(key)))(keys)
-
-
-def mask_bias(mask: Array) -> Array:
-    """(b, m) mask, true on real tokens -> (b, 1, 1, m) float32 bias of logits."""
-    padded = jnp.asarray(mask)[:, None, None, :] == 0
-    return jnp.where(padded, jnp.finfo(jnp.float32).min, 0.0)
 
 
 def causal_bias(length: int) -> Array:
@@ -271,8 +265,11 @@ def dense(inputs: int, outputs: int, *, dtype: str, rngs: nnx.Rngs) -> nnx.Linea
     )  # fmt: skip
 
 
-def norm(cfg: BertConfig, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    """The norm of all layers; variance in two passes, float32 in and out."""
+def norm(cfg: Any, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
+    """The norm of all layers; variance in two passes, float32 in and out.
+
+    Of `cfg`, `hidden_size` and `layer_norm_eps` are read.
+    """
     return nnx.LayerNorm(
         cfg.hidden_size, epsilon=cfg.layer_norm_eps, use_fast_variance=False,
         dtype=jnp.float32, param_dtype=jnp.float32, rngs=rngs,

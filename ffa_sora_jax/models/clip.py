@@ -133,9 +133,9 @@ class Layer(nnx.Module):
 
     def __init__(self, cfg: TowerConfig, *, rngs: nnx.Rngs):
         linear = functools.partial(bert.dense, dtype=cfg.dtype, rngs=rngs)
-        self.layer_norm1 = _norm(cfg, rngs=rngs)
+        self.layer_norm1 = bert.norm(cfg, rngs=rngs)
         self.attention = Attention(cfg, rngs=rngs)
-        self.layer_norm2 = _norm(cfg, rngs=rngs)
+        self.layer_norm2 = bert.norm(cfg, rngs=rngs)
         self.fc1 = linear(cfg.hidden_size, cfg.intermediate_size)
         self.fc2 = linear(cfg.intermediate_size, cfg.hidden_size)
         self.act = cfg.hidden_act
@@ -162,9 +162,9 @@ class VisionTower(nnx.Module):
         )  # fmt: skip
         positions = (cfg.image_size // cfg.patch_size) ** 2 + 1
         self.positions = nnx.Embed(positions, width, embedding_init=normal, rngs=rngs)
-        self.pre_norm = _norm(cfg, rngs=rngs)
+        self.pre_norm = bert.norm(cfg, rngs=rngs)
         self.layers = _stacked(cfg, rngs=rngs)
-        self.post_norm = _norm(cfg, rngs=rngs)
+        self.post_norm = bert.norm(cfg, rngs=rngs)
 
     def __call__(self, pixels: Array, layer: int | None = None) -> Array:
         """Tokens behind a layer.
@@ -205,7 +205,7 @@ class TextTower(nnx.Module):
         self.words = table(cfg.vocab_size, cfg.hidden_size)
         self.positions = table(cfg.max_position_embeddings, cfg.hidden_size)
         self.layers = _stacked(cfg, rngs=rngs)
-        self.final_norm = _norm(cfg, rngs=rngs)
+        self.final_norm = bert.norm(cfg, rngs=rngs)
 
     def __call__(self, ids: Array) -> Array:
         """(n, l) ids that hold the end-of-text id; padding may follow it -> (n, d) float32."""
@@ -253,13 +253,6 @@ class CLIP(nnx.Module):
     def encode_texts(self, ids: Array) -> Array:
         """(n, l) token ids -> (n, projection_dim), not of unit length."""
         return self.text_projection(self.text(ids))
-
-
-def _norm(cfg: TowerConfig, *, rngs: nnx.Rngs) -> nnx.LayerNorm:
-    return nnx.LayerNorm(
-        cfg.hidden_size, epsilon=cfg.layer_norm_eps, use_fast_variance=False,
-        dtype=jnp.float32, param_dtype=jnp.float32, rngs=rngs,
-    )  # fmt: skip
 
 
 def _stacked(cfg: TowerConfig, *, rngs: nnx.Rngs) -> Layer:

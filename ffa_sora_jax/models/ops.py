@@ -137,6 +137,12 @@ def attention(
     return rearrange(y, "b heads n d -> b n heads d")
 
 
+def mask_bias(mask: Array) -> Array:
+    """(b, m) mask, true on real tokens -> (b, 1, 1, m) float32 bias for `attention`."""
+    padded = jnp.asarray(mask)[:, None, None, :] == 0
+    return jnp.where(padded, jnp.finfo(jnp.float32).min, 0.0)
+
+
 def dot_general(
     x: Array, kernel: Array, dimension_numbers: jax.lax.DotDimensionNumbers, **options: Any
 ) -> jax.Array:

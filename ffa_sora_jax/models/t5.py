@@ -217,7 +217,7 @@ class T5Encoder(nnx.Module):
         """(b, l, d) embeddings, of words or of anything put among them, -> (b, l, d) float32."""
         bias = position_bias(self.cfg, self.relative_attention_bias, x.shape[1])
         if mask is not None:
-            bias = bias + mask_bias(mask)
+            bias = bias + ops.mask_bias(mask)
         x, _ = jax.lax.scan(lambda x, layer: (layer(x, bias), None), x, self.layers)
         return self.final_norm(x)
 
@@ -240,12 +240,6 @@ def position_bias(
         cfg.relative_attention_max_distance, bidirectional=bidirectional,
     )  # fmt: skip
     return rearrange(table.embedding[...].astype(jnp.float32)[buckets], "q k heads -> 1 heads q k")
-
-
-def mask_bias(mask: Array) -> Array:
-    """(b, m) mask, true on real tokens -> (b, 1, 1, m) float32 bias of logits."""
-    padded = jnp.asarray(mask)[:, None, None, :] == 0
-    return jnp.where(padded, jnp.finfo(jnp.float32).min, 0.0)
 
 
 def dense(inputs: int, outputs: int, *, std: float, dtype: str, rngs: nnx.Rngs) -> nnx.Linear:

@@ -21,7 +21,7 @@ import numpy as np
 from flax import nnx
 
 from ffa_sora_jax.common.types import Array, check_shape
-from ffa_sora_jax.models import t5
+from ffa_sora_jax.models import ops, t5
 from ffa_sora_jax.models.t5 import T5Config, T5Encoder
 
 
@@ -80,7 +80,7 @@ class Decoder(nnx.Module):
         bias = t5.position_bias(self.cfg, self.relative_attention_bias, n, bidirectional=False)
         later = np.triu(np.ones((n, n), bool), 1)
         bias = jnp.where(later, jnp.finfo(jnp.float32).min, bias)
-        context_bias = None if context_mask is None else t5.mask_bias(context_mask)
+        context_bias = None if context_mask is None else ops.mask_bias(context_mask)
 
         def step(x: Array, layer: DecoderLayer) -> tuple[Array, None]:
             return layer(x, bias, context, context_bias), None
