@@ -1,4 +1,4 @@
-"""How readers scored, and how far they agree.
+"""How far readers agree.
 
 The protocol of the paper: three ophthalmologists score 50 generated videos beside report and real
 video, from 1 (modality and lesions match) to 5 (nothing generated). It reports means only; a mean
@@ -25,13 +25,9 @@ SCALE = (1, 2, 3, 4, 5)
 
 @dataclasses.dataclass(frozen=True)
 class Agreement:
-    """What n cases read by k readers say.
+    """How far k readers of n cases agree.
 
     Attributes:
-      mean: (k,) mean score of every reader.
-      sd: (k,) standard deviation over cases, n - 1.
-      overall: mean of the readers' means.
-      interval: 95 % interval of `overall`, cases resampled.
       icc: by name, such as "ICC(A,1)": single and average readers, one-way, agreement, consistency.
       icc_interval: 95 % interval of ICC(A,1), cases resampled.
       weighted_kappa: of every two readers (i, j).
@@ -39,10 +35,6 @@ class Agreement:
       kendall_w: concordance of ranks.
     """
 
-    mean: np.ndarray
-    sd: np.ndarray
-    overall: float
-    interval: bootstrap.Interval
     icc: dict[str, float]
     icc_interval: bootstrap.Interval
     weighted_kappa: dict[tuple[int, int], float]
@@ -53,7 +45,7 @@ class Agreement:
 def agreement(
     ratings: np.ndarray, scale: Sequence[int] = SCALE, *, seed: int = 0, replicates: int = 1000
 ) -> Agreement:
-    """All statistics of one reading.
+    """All coefficients of one reading.
 
     Args:
       ratings: (n, k) scores, at least two cases and two readers, none missing.
@@ -66,20 +58,12 @@ def agreement(
     """
     ratings = _checked(ratings, scale)
     cases = [f"{i:09d}" for i in range(len(ratings))]
-
-    def resampled(value):  # type: ignore[no-untyped-def]
-        return bootstrap.bootstrap(
-            lambda places: value(ratings[places]), cases, seed=seed, replicates=replicates
-        )
-
     pairs = itertools.combinations(range(ratings.shape[1]), 2)
     return Agreement(
-        mean=ratings.mean(0),
-        sd=ratings.std(0, ddof=1),
-        overall=float(ratings.mean(0).mean()),
-        interval=resampled(lambda rows: float(rows.mean())),
         icc=icc(ratings),
-        icc_interval=resampled(lambda rows: icc(rows)["ICC(A,1)"]),
+        icc_interval=bootstrap.bootstrap(
+            lambda places: icc(ratings[places])["ICC(A,1)"], cases, seed=seed, replicates=replicates
+        ),
         weighted_kappa={(i, j): weighted_kappa(ratings[:, [i, j]], scale) for i, j in pairs},
         fleiss_kappa=fleiss_kappa(ratings, scale),
         kendall_w=kendall_w(ratings),
