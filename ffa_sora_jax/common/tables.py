@@ -1,4 +1,4 @@
-"""Tables that users give: CSV whose first line names the columns, or JSON Lines; UTF-8.
+"""Tables: CSV whose first line names the columns, or JSON Lines; UTF-8.
 
 A row that cannot be read becomes a reason in place of its fields and never spoils the rows after
 it. Whether to go on without it is up to the caller.
@@ -6,10 +6,13 @@ it. Whether to go on without it is up to the caller.
 
 import csv
 import dataclasses
+import io
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+
+from ffa_sora_jax.common import files
 
 ENDINGS = (".csv", ".jsonl", ".ndjson")
 _NOT_UTF8 = "not UTF-8 text; save the table as UTF-8"
@@ -67,6 +70,17 @@ def read(path: Path) -> Table:
     reader = csv.reader(lines, strict=True)
     columns = _columns(path, reader)
     return Table(columns, tuple(_csv_records(lines, reader, columns)))
+
+
+def write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a table, whole or not at all: CSV, or JSON Lines if its name does not end in .csv."""
+    text = io.StringIO()
+    if path.suffix.lower() == ".csv":
+        csv.writer(text, lineterminator="\n").writerows([columns, *rows])
+    else:
+        records = (dict(zip(columns, row, strict=True)) for row in rows)
+        text.writelines(json.dumps(record, ensure_ascii=False) + "\n" for record in records)
+    files.write_text(path, text.getvalue())
 
 
 def span(first: int, last: int) -> str:

@@ -13,10 +13,8 @@ Nothing in them depends on when or in how many parts the work was done. Exit cod
 """
 
 import argparse
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Mapping, Sequence
@@ -26,7 +24,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from ffa_sora_jax.common import files, interrupts
+from ffa_sora_jax.common import files, interrupts, tables
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips, evaluate_page, evaluate_rows, pairing, shards
 from ffa_sora_jax.jobs.clips import ClipItem, ClipSet
@@ -117,7 +115,7 @@ def _run(args: argparse.Namespace) -> int:
             )
             return SOME_FAILED if failed else OK
         outcomes = _outcomes(plan, loaded, rows, look)
-        report = _report(args, plan, look, outcomes, failed)
+        report = _report(plan, look, outcomes, failed)
         _write(args.output, report, plan, look)
     _say(args.output, report)
     return SOME_FAILED if report.failed else OK
@@ -227,9 +225,8 @@ def _outcomes(
 
 
 def _report(
-    args: argparse.Namespace, plan: Plan, look: Look, outcomes: Sequence[Outcome],
-    failed: Mapping[str, tuple[str, str]],
-) -> Report:  # fmt: skip
+    plan: Plan, look: Look, outcomes: Sequence[Outcome], failed: Mapping[str, tuple[str, str]]
+) -> Report:
     generated, reference, pairs = plan.generated, plan.reference, plan.pairing
     about = {
         "generated": _about(generated), "reference": _about(reference),
@@ -247,7 +244,6 @@ def _report(
     all_failed = [*generated.failed.items(), *reference.failed.items(), *failed.values()]
     if any(o.loaded.entry.kind in ("pair", "text") for o in outcomes):
         all_failed += pairs.alone.items()
-    del args
     return Report(
         about, outcomes, [*_remarks(plan), *_remarks_on(outcomes)], sorted(set(all_failed)),
         synthetic=generated.synthetic and reference.synthetic,
@@ -316,21 +312,20 @@ def _write(folder: Path, report: Report, plan: Plan, look: Look) -> None:
         json.dumps(evaluate_page.as_json(report), indent=1, ensure_ascii=False) + "\n",
     )
     files.write_text(folder / "results.md", evaluate_page.as_markdown(report))
-    files.write_text(folder / "per_clip.csv", _per_clip(report, plan))
+    tables.write(folder / "per_clip.csv", *_per_clip(report, plan))
     files.write_text(folder / "index.html", evaluate_page.as_html(report, sheet))
 
 
-def _per_clip(report: Report, plan: Plan) -> str:
+def _per_clip(report: Report, plan: Plan) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of the table of clips."""
     partner = {made.name: real.name for made, real in plan.pairing.pairs}
     columns = [o for o in report.outcomes if o.per_clip]
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["clip", "reference", *(o.loaded.entry.name for o in columns)])
+    rows = []
     for item in plan.generated.items:
         values = [o.per_clip.get(item.name) for o in columns]
         cells = ["" if value is None else f"{value:.7g}" for value in values]
-        table.writerow([item.name, partner.get(item.name, ""), *cells])
-    return text.getvalue()
+        rows.append([item.name, partner.get(item.name, ""), *cells])
+    return ["clip", "reference", *(o.loaded.entry.name for o in columns)], rows
 
 
 class _Sheets:

@@ -11,16 +11,13 @@ may see the exams may see this folder. Exit code: 0, or 2 for bad usage.
 """
 
 import argparse
-import csv
-import io as text_io
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax.common import files
+from ffa_sora_jax.common import files, tables
 from ffa_sora_jax.jobs import clips, pairing
 from ffa_sora_jax.jobs.clips import ClipItem
 from ffa_sora_jax.pipelines.result import FORMATS, check_writable, enlarge
@@ -126,16 +123,10 @@ def _write_tables(
     folder: Path, chosen: Sequence[tuple[ClipItem, ClipItem]], readers: Sequence[str], seed: int
 ) -> None:
     cases = [f"case-{number:03d}" for number in range(1, len(chosen) + 1)]
-    named = [(made.report or real.report or "", made.name, real.name) for made, real in chosen]
-    table = list(zip(cases, named, strict=True))
-    key = [(case, made, real, seed) for case, (_, made, real) in table]
-    _write(folder / "readers/cases.csv", ("case", "report"), [(c, row[0]) for c, row in table])
+    numbered = list(zip(cases, chosen, strict=True))
+    reports = [(case, made.report or real.report or "") for case, (made, real) in numbered]
+    key = [(case, made.name, real.name, seed) for case, (made, real) in numbered]
+    tables.write(folder / "readers/cases.csv", ("case", "report"), reports)
     blank = [(case, reader, "") for reader in readers for case in cases]
-    _write(folder / "readers/scores.csv", ("case", "reader", "score"), blank)
-    _write(folder / "key.csv", ("case", "generated", "reference", "seed"), key)
-
-
-def _write(path: Path, head: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    text = text_io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([head, *rows])
-    files.write_text(path, text.getvalue())
+    tables.write(folder / "readers/scores.csv", ("case", "reader", "score"), blank)
+    tables.write(folder / "key.csv", ("case", "generated", "reference", "seed"), key)

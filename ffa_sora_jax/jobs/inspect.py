@@ -9,8 +9,6 @@ that needs no other. Exit code: 0, or 3 if a patient or an exam lies in two spli
 """
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from ffa_sora_jax.common import files
+from ffa_sora_jax.common import files, tables
 from ffa_sora_jax.data import prepared
 from ffa_sora_jax.data.prepared import ExampleInfo
 from ffa_sora_jax.data.tokenizer import Tokenizer
@@ -89,12 +87,9 @@ def run(args: argparse.Namespace) -> int:
 
 def write_table(path: Path, folder: Path, split: str) -> None:
     """Writes id and report of every clip of a split, in the order of the split."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["id", "report"])
-    table.writerows((info.exam_id, info.report) for info in prepared.Examples(folder, split))
+    rows = [(info.exam_id, info.report) for info in prepared.Examples(folder, split)]
     path.parent.mkdir(parents=True, exist_ok=True)
-    files.write_text(path, text.getvalue())
+    tables.write(path, ("id", "report"), rows)
 
 
 def find(name: str, data_dir: Path) -> Path:

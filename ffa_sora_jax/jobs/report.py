@@ -8,17 +8,15 @@ SIGTERM, or the disk is full: make room and start again), 2 bad usage, 3 some vi
 """
 
 import argparse
-import csv
 import dataclasses
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ffa_sora_jax.common import files, interrupts
+from ffa_sora_jax.common import files, interrupts, tables
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips, shards
 from ffa_sora_jax.jobs.clips import ClipItem
@@ -105,16 +103,8 @@ def write_table(table: Path, parts: Path) -> int:
     Columns: `id`, the name of the video, and `report`. In the order of the names.
     """
     done = {n: r for n, r in sorted(read_records(parts).items()) if r["status"] == "ok"}
-    rows = [{"id": name, "report": record["report"]} for name, record in done.items()]
-    text = io.StringIO()
-    if table.suffix.lower() == ".csv":
-        writer = csv.DictWriter(text, ("id", "report"), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    else:
-        text.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    files.write_text(table, text.getvalue())
-    return len(rows)
+    tables.write(table, ("id", "report"), [(name, row["report"]) for name, row in done.items()])
+    return len(done)
 
 
 @dataclasses.dataclass(frozen=True)

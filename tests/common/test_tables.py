@@ -26,6 +26,15 @@ def test_csv_and_json_lines_give_the_same_rows(tmp_path):
     assert two.records[1] == Record(3, 3, {"id": "b", "text": "y\r\nz"})
 
 
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl"])
+def test_what_is_written_is_read_back(tmp_path, name):
+    rows = [("1", 'said "no", twice'), ("2", "右眼\r\nline two")]
+    tables.write(tmp_path / name, ("id", "text"), rows)
+    found = tables.read(tmp_path / name).records
+    assert [tuple(record.fields.values()) for record in found] == rows
+    assert list(found[0].fields) == ["id", "text"]
+
+
 def test_only_a_newline_ends_a_line_of_json(tmp_path):
     text = "one\u2028two"
     table = tables.read(write(tmp_path / "a.jsonl", f'{{"report": "{text}"}}\n'.encode()))
