@@ -118,7 +118,7 @@ def _controls() -> dict[str, Change]:
 def _samples(folder: str) -> str:
     """Findings of the reports beside those read from the sampled videos."""
     from ffa_sora_jax.jobs.clips import open_clips
-    from ffa_sora_jax.metrics import findings
+    from ffa_sora_jax.metrics import findings, gray
     from ffa_sora_jax.metrics.wording import named
 
     rows = []
@@ -127,7 +127,7 @@ def _samples(folder: str) -> str:
             continue
         video = item.read()[..., 0]
         usual = item.times_s is None or len(item.times_s) != len(video)
-        times = findings.nominal_times(len(video)) if usual else np.asarray(item.times_s)
+        times = gray.nominal_times(len(video)) if usual else np.asarray(item.times_s)
         reading = oracle.read_findings(video, times)
         rows.append(findings.row(named(item.report), reading, video.shape[-1]))
     if not rows:

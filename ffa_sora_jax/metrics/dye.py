@@ -14,8 +14,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.metrics import gray
 from ffa_sora_jax.metrics.base import PerClip
-from ffa_sora_jax.metrics.findings import gray_clips
 from ffa_sora_jax.phantom import oracle, oracle_views
 from ffa_sora_jax.phantom.oracle_views import SIZE, View
 from ffa_sora_jax.phantom.record import QUADRANTS
@@ -44,16 +44,13 @@ class DyeCurves(PerClip):
         Raises:
           ValueError: a clip is missing, or its frames are not square.
         """
-        if reference is None:
-            raise ValueError(f"{self.name} compares two videos: sample and reference.")
-        pairs = zip(gray_clips(sample), gray_clips(reference), strict=True)
+        pairs = gray.timed_pairs(sample, reference, self.name)
         return np.stack([compare(*a, *b) for a, b in pairs])
 
     def value(self, rows: np.ndarray) -> dict[str, float]:
         """Means: correlation, difference (natural logarithms), lag, share of the same order."""
-        means = np.asarray(rows, np.float64).mean(axis=0)
         keys = (self.name, "dye_difference", "phase_lag", "phase_order")
-        return dict(zip(keys, (float(mean) for mean in means), strict=True))
+        return gray.column_means(keys, rows)
 
 
 def curves(video: np.ndarray, times_s: np.ndarray) -> np.ndarray:
@@ -90,7 +87,7 @@ def compare(
     same = phases[0].arteries_first == phases[1].arteries_first and (
         phases[0].fades == phases[1].fades
     )
-    correlations = [_correlation(x, y) for x, y in zip(a[moving], b[moving], strict=True)]
+    correlations = [gray.correlation(x, y) for x, y in zip(a[moving], b[moving], strict=True)]
     return np.array(
         [
             np.mean(correlations) if correlations else 0.0,
@@ -132,9 +129,3 @@ def _common_axis(times_a: np.ndarray, times_b: np.ndarray) -> np.ndarray:
             f"{times_b[0]:g} to {times_b[-1]:g} s."
         )
     return np.linspace(first, last, POINTS)
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    spread = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / spread) if spread > 1e-9 else 0.0

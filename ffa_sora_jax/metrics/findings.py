@@ -15,40 +15,14 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.metrics import gray
 from ffa_sora_jax.metrics.base import OfTexts
 from ffa_sora_jax.metrics.wording import Named, named
 from ffa_sora_jax.phantom import oracle, oracle_rules
-from ffa_sora_jax.phantom.generator import FULL_S
 from ffa_sora_jax.phantom.oracle import Reading
 from ffa_sora_jax.phantom.oracle_rules import CLASSES
 
 UNKNOWN = -1.0  # eye that the report does not name
-
-
-def nominal_times(num_frames: int) -> np.ndarray:
-    """(t,) seconds of a clip that brings no times: the usual ones of 21 frames, thinned or filled.
-
-    They are the times of the phantom's schedule "full", which the shipped model was trained on.
-    """
-    usual = np.asarray(FULL_S)
-    return np.interp(np.linspace(0, len(usual) - 1, num_frames), np.arange(len(usual)), usual)
-
-
-def gray_clips(clip: Clip) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Each clip of a batch as (t, h, w) uint8, the mean of its channels, with its (t,) seconds.
-
-    Times are the nominal ones where the batch brings none.
-
-    Raises:
-      ValueError: the batch has no video.
-    """
-    if clip.video is None:
-        raise ValueError("Expected clips with video, got a batch without.")
-    gray = (np.asarray(clip.video, np.float32).mean(axis=-1) + 1) * 127.5
-    videos = np.clip(gray, 0, 255).round().astype(np.uint8)
-    usual = np.tile(nominal_times(videos.shape[1]), (len(videos), 1))
-    times = usual if clip.times_s is None else np.asarray(clip.times_s, np.float64)
-    return list(zip(videos, times, strict=True))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +46,7 @@ class FindingsRead(OfTexts):
         """
         if not isinstance(against, Clip):
             raise ValueError(f"{self.name} compares prompts with clips; none were given.")
-        clips = gray_clips(against)
+        clips = gray.timed(against)
         if len(clips) != len(texts):
             raise ValueError(f"{len(texts)} prompts for {len(clips)} clips; expected one each.")
         return np.stack(

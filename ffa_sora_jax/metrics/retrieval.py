@@ -16,6 +16,7 @@ import numpy as np
 
 from ffa_sora_jax.common.names import unknown_name
 from ffa_sora_jax.common.types import AnyArray, Clip
+from ffa_sora_jax.metrics import gray
 from ffa_sora_jax.metrics.base import OfSets, Sets
 from ffa_sora_jax.video import vessel_map
 
@@ -224,8 +225,7 @@ class RecallAtK(OfSets):
         """(b, d) float32."""
         if self.extractor is not None:
             return self.extractor(clip, params)
-        grey = (np.asarray(clip.video, np.float32).mean(axis=-1) + 1.0) * 127.5
-        return describe(np.clip(np.round(grey), 0, 255).astype(np.uint8))
+        return describe(gray.levels(clip))
 
     def compute(self, state: Sets) -> dict[str, float]:
         """Mean over K under `name`, and each K with its chance level.

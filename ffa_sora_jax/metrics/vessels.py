@@ -16,8 +16,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.metrics import gray
 from ffa_sora_jax.metrics.base import PerClip
-from ffa_sora_jax.metrics.findings import gray_clips
 from ffa_sora_jax.phantom import oracle_views
 from ffa_sora_jax.phantom.oracle_views import SMALL, field_mask
 
@@ -42,10 +42,8 @@ class VesselConsistency(PerClip):
         Raises:
           ValueError: a clip is missing, has one frame only, or its frames are not square.
         """
-        if reference is None:
-            raise ValueError(f"{self.name} compares two videos: sample and reference.")
         rows = []
-        for (a, _), (b, _) in zip(gray_clips(sample), gray_clips(reference), strict=True):
+        for (a, _), (b, _) in gray.timed_pairs(sample, reference, self.name):
             maps = [vessel_maps(video) for video in (a, b)]
             mean_a, mean_b = (stack.mean(axis=0) for stack in maps)
             chance = between(mean_a, mean_b[::-1])
@@ -54,11 +52,10 @@ class VesselConsistency(PerClip):
 
     def value(self, rows: np.ndarray) -> dict[str, float]:
         """Means over clips; "vessel_match_chance" is what another eye would score."""
-        means = np.asarray(rows, np.float64).mean(axis=0)
         keys = (
             self.name, "vessel_consistency_reference", "vessel_match", "vessel_match_chance",
         )  # fmt: skip
-        return dict(zip(keys, (float(mean) for mean in means), strict=True))
+        return gray.column_means(keys, rows)
 
 
 def vessel_maps(video: np.ndarray) -> np.ndarray:
@@ -77,7 +74,7 @@ def within(maps: np.ndarray) -> float:
         raise ValueError("Consistency needs at least two frames, got one.")
     inside = maps[:, field_mask(maps.shape[-1], RIM)]
     total = inside.sum(axis=0)
-    return float(np.mean([_correlation(m, (total - m) / (len(maps) - 1)) for m in inside]))
+    return float(np.mean([gray.correlation(m, (total - m) / (len(maps) - 1)) for m in inside]))
 
 
 def between(map_a: np.ndarray, map_b: np.ndarray) -> float:
@@ -85,7 +82,7 @@ def between(map_a: np.ndarray, map_b: np.ndarray) -> float:
     field = field_mask(map_a.shape[-1], RIM)
     a = map_a[field]
     return max(
-        _correlation(a, np.roll(map_b, (dy, dx), axis=(0, 1))[field])
+        gray.correlation(a, np.roll(map_b, (dy, dx), axis=(0, 1))[field])
         for dy in SHIFTS_PX
         for dx in SHIFTS_PX
     )
@@ -94,9 +91,3 @@ def between(map_a: np.ndarray, map_b: np.ndarray) -> float:
 def load(folder: Any = None) -> tuple[VesselConsistency, None]:
     """The metric for the registry; it needs no weights."""
     return VesselConsistency(), None
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
-    a, b = a - a.mean(), b - b.mean()
-    spread = np.sqrt((a**2).sum() * (b**2).sum())
-    return float((a * b).sum() / spread) if spread > 1e-9 else 0.0

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ffa_sora_jax.common.types import Clip
-from ffa_sora_jax.metrics.findings import FindingsRead, FindingsSaid, gray_clips, nominal_times, row
+from ffa_sora_jax.metrics.findings import FindingsRead, FindingsSaid, row
+from ffa_sora_jax.metrics.gray import nominal_times
 from ffa_sora_jax.metrics.wording import named
 from ffa_sora_jax.phantom import generate, oracle
-from ffa_sora_jax.phantom.generator import FULL_S
 from ffa_sora_jax.phantom.oracle_rules import CLASSES
 
 METRIC = FindingsRead()
@@ -106,12 +106,6 @@ def test_row_says_who_named_what():
     assert list(made[k : 2 * k]) == [float(reading.findings[c]) for c in CLASSES]
 
 
-def test_nominal_times_keep_their_ends():
-    np.testing.assert_allclose(nominal_times(21), FULL_S)
-    assert nominal_times(9)[[0, -1]].tolist() == [FULL_S[0], FULL_S[-1]]
-    assert (np.diff(nominal_times(33)) > 0).all()
-
-
 def test_times_of_the_clip_are_used(batch):
     reports, clips = batch
     one = Clip(video=clips.video[:1])
@@ -120,15 +114,6 @@ def test_times_of_the_clip_are_used(batch):
     late = METRIC.measure(reports[:1], one.replace(times_s=nominal_times(21)[None] + 400))
     np.testing.assert_array_equal(usual, same)
     assert (late != usual).any()
-
-
-def test_gray_is_the_mean_of_the_channels():
-    video = np.array([-1.0, 0.0, 1.0], np.float32).reshape(1, 1, 1, 1, 3)
-    (gray, times), *rest = gray_clips(Clip(video=video))
-    assert gray.item() == 128 and times.shape == (1,) and not rest
-    assert gray_clips(Clip(video=np.full((1, 1, 2, 2, 1), 3.0)))[0][0].max() == 255
-    with pytest.raises(ValueError, match="without"):
-        gray_clips(Clip(video=None))
 
 
 def test_what_is_missing_is_said(batch):
