@@ -82,6 +82,16 @@ _FVD = "ffa_sora_jax.metrics.fvd"
 _I3D = "I3D, Kinetics-400, 400 logits"
 _INCEPTION = "Inception-v3 (2015), 2048 features"
 
+_PAPER_LPIPS = Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated")
+_PAPER_VQASCORE = Paper(
+    "0.61 (SD 0.08)", "FFA Sora; network, frames and their pooling not stated"
+)  # fmt: skip
+_PAPER_BERTSCORE = Paper(
+    "0.35 (SD 0.09)",
+    "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may have seen "
+    "the test patients",
+)
+
 _ENTRIES = (
     Entry(
         "psnr", "PSNR", "pair", f"{_PIXELS}:load_psnr", unit="dB",
@@ -103,14 +113,14 @@ _ENTRIES = (
         shipped=("lpips/lpips_alex.safetensors",),
         definition="mean over frames and clips of the spatially averaged distance; frames are not "
         "resized",
-        paper=Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated"),
+        paper=_PAPER_LPIPS,
     ),
     Entry(
         "lpips_vgg", "LPIPS (VGG-16)", "pair", "ffa_sora_jax.metrics.lpips:load_lpips_vgg",
         ("vgg16",), network="VGG-16, LPIPS heads v0.1",
         shipped=("lpips/lpips_vgg.safetensors",),
         definition="as LPIPS (AlexNet), on VGG-16: another number",
-        paper=Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated"),
+        paper=_PAPER_LPIPS,
     ),
     Entry(
         "fvd", "FVD", "sets", f"{_FVD}:load_fvd", ("i3d",), network=_I3D, rows="i3d-styleganv",
@@ -183,25 +193,21 @@ _ENTRIES = (
         "vqascore", "VQAScore", "clip_text", "ffa_sora_jax.metrics.vqascore:load", ("clip_t5",),
         network="CLIP-FlanT5",
         definition="exp(-mean cross entropy) of 'Yes' and the end, mean over 8 frames and clips",
-        paper=Paper("0.61 (SD 0.08)", "FFA Sora; network, frames and their pooling not stated"),
+        paper=_PAPER_VQASCORE,
     ),
     Entry(
         "vqascore_concat", "VQAScore (frames in a row)", "clip_text",
         "ffa_sora_jax.metrics.vqascore:load_concat", ("clip_t5",), network="CLIP-FlanT5",
         definition="as VQAScore, of one picture of 8 frames side by side, every (T // 8)-th: the "
         "reference's way at the time of the paper; the end of the clip is not seen",
-        paper=Paper("0.61 (SD 0.08)", "FFA Sora; network, frames and their pooling not stated"),
+        paper=_PAPER_VQASCORE,
     ),
     Entry(
         "bertscore", "BERTScore (English)", "text", "ffa_sora_jax.metrics.bertscore:load_english",
         ("roberta",), network="RoBERTa-large, layer 17",
         definition="F of report read from the generated clip against the prompt, no idf, rescaled "
         "by the published baseline",
-        paper=Paper(
-            "0.35 (SD 0.09)",
-            "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may "
-            "have seen the test patients",
-        ),
+        paper=_PAPER_BERTSCORE,
     ),
     Entry(
         "bertscore_clean", "BERTScore (English, without conventions)", "text",
@@ -215,11 +221,7 @@ _ENTRIES = (
         "ffa_sora_jax.metrics.bertscore:load_chinese", ("bert_zh",),
         network="BERT-base Chinese, layer 8",
         definition="as BERTScore (English), for Chinese reports",
-        paper=Paper(
-            "0.35 (SD 0.09)",
-            "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may "
-            "have seen the test patients",
-        ),
+        paper=_PAPER_BERTSCORE,
     ),
     Entry(
         "report_findings", "Findings named by both reports", "text",
