@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ffa_sora_jax.jobs import pairing
 from ffa_sora_jax.jobs.clips import ClipItem, ClipSet
 from ffa_sora_jax.jobs.evaluate_rows import Case, Look
 from ffa_sora_jax.jobs.pairing import Pairing
@@ -129,7 +130,7 @@ class Plan:
 
 def group_of(item: ClipItem) -> str:
     """Patient, else report, else the clip itself."""
-    return item.patient or item.report or item.name
+    return item.patient or pairing.plain(item.report or "") or item.name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -300,7 +301,7 @@ def _siblings(items: Sequence[ClipItem]) -> list[tuple[int, int]]:
     places: dict[str, list[int]] = {}
     for index, item in enumerate(items):
         if item.report:
-            places.setdefault(" ".join(item.report.split()), []).append(index)
+            places.setdefault(pairing.plain(item.report), []).append(index)
     return [
         (i, group[(k + 1) % len(group)])
         for group in places.values()

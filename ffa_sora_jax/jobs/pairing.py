@@ -69,6 +69,11 @@ def pair(generated: ClipSet, reference: ClipSet, rule: str = "auto") -> Pairing:
     return _paired(rule, made, _by_name(real) if rule == "name" else _by_report(made, real))
 
 
+def plain(report: str) -> str:
+    """Reports are the same whatever white space stands between their words."""
+    return " ".join(report.split())
+
+
 def _paired(
     rule: str, made: Sequence[ClipItem], partner: Callable[[ClipItem], ClipItem | None]
 ) -> Pairing:
@@ -103,10 +108,5 @@ def _grouped(items: Sequence[ClipItem]) -> dict[str, list[ClipItem]]:
     groups: dict[str, list[ClipItem]] = {}
     for item in sorted(items, key=lambda item: item.name):
         if item.report:
-            groups.setdefault(_plain(item.report), []).append(item)
+            groups.setdefault(plain(item.report), []).append(item)
     return groups
-
-
-def _plain(report: str) -> str:
-    """Reports are the same whatever white space stands between their words."""
-    return " ".join(report.split())
