@@ -91,8 +91,11 @@ def find_clips(
     Raises:
       FileNotFoundError, ValueError: nothing there, see `clips.open_clips`.
     """
-    if (item := clips.single(Path(given))) is not None:
+    path = Path(given)
+    if (item := clips.single(path)) is not None:
         return (item,), {}
+    if path.suffix.lower() in clips.VIDEO_SUFFIXES and not path.exists():
+        raise FileNotFoundError(f"No video {path}.")
     found = clips.open_clips(given, option="VIDEO", split=split, data_dir=data_dir)
     return found.items, found.failed
 

@@ -69,6 +69,7 @@ def describe(
 
 
 def _values(group: str, line: Mapping[str, Any]) -> list[str]:
-    values = {k: v for k, v in line.items() if k.startswith(f"{group}/")}
+    # Values of single classes, "f1.leak", are in metrics.jsonl and TensorBoard.
+    values = {k: v for k, v in line.items() if k.startswith(f"{group}/") and "." not in k}
     shown = ", ".join(f"{name[len(group) + 1 :]} {value:.5g}" for name, value in values.items())
     return [f"{group} at step {line['step']}: {shown}"]

@@ -102,7 +102,7 @@ def load_video(path: str | Path, *, gray: bool = True) -> tuple[np.ndarray, floa
 
     Raises:
       FileNotFoundError: no such file.
-      ValueError: not a video that can be read, or without frames.
+      ValueError: not a video that can be read, without frames, or of frames that differ in size.
     """
     path = Path(path)
     if not path.exists():
@@ -116,6 +116,10 @@ def load_video(path: str | Path, *, gray: bool = True) -> tuple[np.ndarray, floa
         raise ValueError(f"{path} cannot be read as a video: {error}") from error
     if not frames:
         raise ValueError(f"{path} holds no frame that can be read.")
+    sizes = sorted({frame.shape[:2] for frame in frames})
+    if len(sizes) > 1:
+        shown = " and ".join(f"{w} x {h}" for h, w in sizes[:2])
+        raise ValueError(f"{path} has frames of {shown} px; those of a clip have one size.")
     video = np.stack(frames)  # (t, h, w, 3)
     if not gray:
         return video, fps

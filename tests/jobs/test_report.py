@@ -129,6 +129,11 @@ def test_shards_share_the_videos_and_the_table(model, folder, tmp_path):
     assert sorted(model.calls) == [10, 20, 30] and len(rows.read_table(table)) == 3
 
 
+def test_a_video_that_is_not_there_is_no_dataset(model, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"No video .*clip\.mp4"):
+        run(tmp_path / "clip.mp4")
+
+
 def test_a_folder_of_frames_is_one_video(model, folder, tmp_path, capsys):
     save_video(tmp_path / "frames", np.full((2, 16, 16), 50, np.uint8))
     assert run(tmp_path / "frames") == 0

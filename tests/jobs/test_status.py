@@ -7,7 +7,7 @@ def test_a_run_under_way():
     metrics = [
         {"step": 0, "time": 10.0, "eval/loss": 2.0},
         {"step": 100, "time": 60.0, "train/loss": 1.5, "time/steps_per_s": 2.0},
-        {"step": 100, "time": 70.0, "eval/loss": 1.25, "eval/psnr": 20.0},
+        {"step": 100, "time": 70.0, "eval/loss": 1.25, "eval/psnr": 20.0, "eval/f1.leak": 0.5},
         {"step": 100, "time": 71.0, "pictures": {"sheet/0": "x.png"}},
     ]
     assert describe(CONFIG, metrics, now=131.0) == [

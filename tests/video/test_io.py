@@ -113,6 +113,13 @@ def test_bad_input_is_refused_in_words(tmp_path, name, video, options, message):
         io.save_video(tmp_path / name, video, **options)
 
 
+def test_frames_of_two_sizes_are_no_clip(tmp_path):
+    io.write_image(tmp_path / "0.png", np.zeros((16, 16), np.uint8))
+    io.write_image(tmp_path / "1.png", np.zeros((8, 16), np.uint8))
+    with pytest.raises(ValueError, match="frames of 16 x 8 and 16 x 16 px"):
+        io.load_video(tmp_path)
+
+
 def test_without_pyav_the_message_names_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr(io.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ValueError, match=r"ffa-sora-jax\[video\].*mp4v"):
