@@ -208,9 +208,10 @@ def _entries(tree: folders.Tree, claimed: Collection[Path]) -> dict[Path, str]:
     while waiting:
         folder, is_inside = waiting.pop()
         inner = [folder.path / name for name in folder.others]
-        if folder.num_frames and folder.path in among_frames:
+        holds_exams = folder.path in among_frames
+        if folder.num_frames and holds_exams:
             inner = list(folders.files_of(folder.path))
-        elif folder.num_frames or folder.path in claimed:
+        if folder.path in claimed or (folder.num_frames and not holds_exams):
             inner.append(folder.path)
         # What an exam's folder holds belongs to it, unless another row points to it.
         is_exam = folder.path in owned

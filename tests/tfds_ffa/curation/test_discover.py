@@ -223,6 +223,16 @@ def test_no_folder(tmp_path):
         discover.match([], tmp_path / "none")
 
 
+def test_a_folder_and_a_file_in_it_may_both_have_rows(make):
+    root = make("a/1.png", "a/b.mp4", "a/c.mp4")
+    (root / "first").symlink_to(root / "a")
+    table = rows("b", paths=["first"])
+    matched = discover.match(table, root)
+    assert found(matched, root) == {"b": "a/b.mp4", "id 0": "a"}
+    assert not matched.problems
+    check_accounts(matched, table)
+
+
 @settings(max_examples=40, deadline=None)
 @given(st.integers(0, 10**9))
 def test_any_tree_and_table_are_accounted_for(tmp_path_factory, seed):
