@@ -69,6 +69,7 @@ tour: $(VENV)/.installed-video
 weights: $(VENV)/.installed-video
 	PATH="$(abspath $(BIN)):$$PATH" launch/make_weights.sh runs/phantom64
 	PATH="$(abspath $(BIN)):$$PATH" launch/make_captioner.sh runs/captioner64
+	PATH="$(abspath $(BIN)):$$PATH" launch/make_features.sh runs/features64
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest $(PYTEST_ARGS)

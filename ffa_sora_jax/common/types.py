@@ -29,6 +29,18 @@ class Text(flax.struct.PyTreeNode):
     embedding: AnyArray | None = None
 
 
+class Labels(flax.struct.PyTreeNode):
+    """What clips show, as their records say.
+
+    Attributes:
+      diseases: (b, k) float32, 1 where present; `config.data.diseases` names the k columns.
+      left: (b,) float32, 1 for left eyes.
+    """
+
+    diseases: AnyArray
+    left: AnyArray
+
+
 class Clip(flax.struct.PyTreeNode):
     """One batch of angiograms; all fields share the leading axis b.
 
@@ -42,6 +54,7 @@ class Clip(flax.struct.PyTreeNode):
       fundus: (b, h, w, 3) registered colour photograph, or None.
       exam: (b,) int64 salted hash of the exam; never an identifier.
       times_s: (b, t) float32 seconds of the frames, or None where they are not known or needed.
+      labels: diseases and eye, or None where none are needed.
     """
 
     video: AnyArray | None
@@ -51,6 +64,7 @@ class Clip(flax.struct.PyTreeNode):
     fundus: AnyArray | None = None
     exam: AnyArray | None = None
     times_s: AnyArray | None = None
+    labels: Labels | None = None
 
 
 def check_shape(x: AnyArray, axes: str, name: str = "array", **sizes: int) -> dict[str, int]:

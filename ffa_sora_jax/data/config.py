@@ -37,8 +37,10 @@ class DataConfig:
         "{name}" in it stands for the name of the dataset, which a mixture needs.
       text_embeddings: folder made by `ffa-sora prepare text`, for one dataset or several.
       text_encoder: fingerprint that the stored embeddings must have; None accepts any.
-      check_reports: look through all reports first, so that none can stop the run later; takes
-        about 15 ms per clip of 512 px, on one process.
+      diseases: names that clips are labelled with, for tasks that learn to tell them; with it the
+        eye is a label too. Empty for clips without labels.
+      check_reports: look through all reports and labels first, so that none can stop the run
+        later; takes about 15 ms per clip of 512 px, on one process.
       threads: reader threads.
       prefetch: batches read ahead.
     """
@@ -59,6 +61,7 @@ class DataConfig:
     latents: str | None = None
     text_embeddings: str | None = None
     text_encoder: str | None = None
+    diseases: tuple[str, ...] = ()
     check_reports: bool = True
     threads: int = 2
     prefetch: int = 4

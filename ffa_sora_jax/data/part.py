@@ -39,11 +39,13 @@ class Rows:
 
 @dataclasses.dataclass(frozen=True)
 class Loaded:
-    """Clips of one dataset: what a `Clip` holds, before the reports become tokens."""
+    """Clips of one dataset: what a `Clip` holds, before words become numbers."""
 
     video: np.ndarray | None
     frame_mask: Any  # (b, t) bool
     reports: list[str]
+    diseases: list[str]
+    eyes: list[str]
     latent: np.ndarray | None
     exam: Any  # (b,) int64
 
@@ -56,10 +58,13 @@ def join(loaded: Sequence[Loaded], rows: Sequence[np.ndarray]) -> Loaded:
         arrays = [getattr(clips, name) for clips in loaded]
         return None if arrays[0] is None else np.concatenate(arrays)[back]
 
-    reports = [report for clips in loaded for report in clips.reports]
+    def words(name: str) -> list[str]:
+        given = [word for clips in loaded for word in getattr(clips, name)]
+        return [given[i] for i in back]
+
     return Loaded(
-        video=of("video"), frame_mask=of("frame_mask"), reports=[reports[i] for i in back],
-        latent=of("latent"), exam=of("exam"),
+        video=of("video"), frame_mask=of("frame_mask"), reports=words("reports"),
+        diseases=words("diseases"), eyes=words("eyes"), latent=of("latent"), exam=of("exam"),
     )  # fmt: skip
 
 
@@ -125,6 +130,11 @@ class Part:
             reports=[
                 self._report(info, bool(flip), bool(second))
                 for info, flip, second in zip(infos, rows.mirrored, rows.second, strict=True)
+            ],
+            diseases=[info.disease for info in infos],
+            eyes=[
+                transforms.swap_sides(info.eye) if flip else info.eye
+                for info, flip in zip(infos, rows.mirrored, strict=True)
             ],
             latent=latent,
             exam=np.array([prepared.exam_hash(info.exam_id) for info in infos], np.int64),

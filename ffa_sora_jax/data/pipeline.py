@@ -13,7 +13,7 @@ import numpy as np
 from absl import logging
 
 from ffa_sora_jax.common.types import Clip
-from ffa_sora_jax.data import mixture
+from ffa_sora_jax.data import labels, mixture
 from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.part import Part, Rows, join
 from ffa_sora_jax.data.prepared import ExampleInfo
@@ -81,7 +81,7 @@ class ClipSource:
         process: tuple[int, int], shuffle: bool, with_video: bool,
     ):  # fmt: skip
         self.cfg, self.split, self.batch_size, self.seed = cfg, split, batch_size, seed
-        self._process = process
+        self._process, self._shuffle = process, shuffle
         pairs = mixture.read_weights(cfg.mixture) if shuffle else ()
         pairs = pairs or ((cfg.name, 1.0),)
         self._mixture = mixture.Mixture([weight for _, weight in pairs], seed)
@@ -94,10 +94,8 @@ class ClipSource:
         self.latents = self.parts[0].latents
         self._reports = Reports(cfg) if cfg.text_length else None
         _check_alike(self.parts)
-        if self._reports is not None and cfg.check_reports and not process[0]:
-            for part in self.parts:
-                logging.info("Looking through the reports of %s", part.where)
-                self._reports.check(part.examples, part.where, mirrored=shuffle and cfg.flip)
+        if cfg.check_reports and not process[0]:
+            self._check_words()
 
     @property
     def examples(self) -> Sequence[ExampleInfo]:
@@ -130,6 +128,7 @@ class ClipSource:
             video=clips.video,
             frame_mask=clips.frame_mask,
             text=self._reports.encode(clips.reports) if self._reports is not None else None,
+            labels=labels.encode(clips.diseases, clips.eyes, self.cfg.diseases),
             latent=clips.latent,
             exam=clips.exam,
         )
@@ -143,6 +142,16 @@ class ClipSource:
             num_threads=self.cfg.threads, prefetch_buffer_size=self.cfg.prefetch
         )
         return iter(dataset.to_iter_dataset(options))
+
+    def _check_words(self) -> None:
+        """Refuses reports and labels that would stop the run later."""
+        cfg = self.cfg
+        for part in self.parts:
+            if self._reports is not None:
+                logging.info("Looking through the reports of %s", part.where)
+                self._reports.check(part.examples, part.where, mirrored=self._shuffle and cfg.flip)
+            if cfg.diseases:
+                labels.check(part.examples, cfg.diseases, part.where)
 
 
 def _check_alike(parts: Sequence[Part]) -> None:

@@ -1,9 +1,10 @@
 """`ffa-sora export`: from the checkpoints of a training run to a folder that others can open.
 
 A "t2v" run gives a whole pipeline (`TextToVideo.from_pretrained`), a "vae" run gives a model folder
-(`from_pretrained`), which is what `--config.vae.dir` of a t2v run wants, and a "captioner" run a
-folder for `VideoToReport.from_pretrained`. The newest intact checkpoint is used, with averaged
-parameters where the run keeps them.
+(`from_pretrained`), which is what `--config.vae.dir` of a t2v run wants, a "captioner" run a folder
+for `VideoToReport.from_pretrained`, and a "phantom_features" run the network of FVD-phantom
+(`metrics.fvd_phantom.load_from`). The newest intact checkpoint is used, with averaged parameters
+where the run keeps them.
 """
 
 import argparse
@@ -14,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 
+from ffa_sora_jax.common import seeds
 from ffa_sora_jax.common.checkpoint import Checkpoints
 from ffa_sora_jax.common.names import unknown_name
-from ffa_sora_jax.common.types import Params
+from ffa_sora_jax.common.types import Array, Clip, Params
 from ffa_sora_jax.convert import pretrained
 from ffa_sora_jax.convert.blip import CLASS_NAME as BLIP_CLASS
 from ffa_sora_jax.convert.pretrained import Pretrained
@@ -29,12 +32,14 @@ from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.text_cache import TextCache
 from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.diffusion.objective import Objective
+from ffa_sora_jax.metrics import fvd_phantom
 from ffa_sora_jax.pipelines.folder import SamplingConfig
 from ffa_sora_jax.pipelines.text_to_video import TextToVideo
 from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
 from ffa_sora_jax.train import loop
+from ffa_sora_jax.train.step import to_model_range
 
 DIT_CLASS, VAE_CLASS, T5_CLASS = "OpenSoraT2V_v1_3", "WFVAEModel", "T5EncoderModel"
 
@@ -68,7 +73,12 @@ def run(args: argparse.Namespace) -> int:
         config["data"]["data_dir"] = str(args.data_dir)
     if args.vae is not None:
         config["vae"]["dir"] = str(args.vae)
-    exporters = {"t2v": _export_t2v, "vae": _export_vae, "captioner": _export_captioner}
+    exporters = {
+        "t2v": _export_t2v,
+        "vae": _export_vae,
+        "captioner": _export_captioner,
+        "phantom_features": _export_phantom_features,
+    }
     if config["task"] not in exporters:
         raise ValueError(unknown_name("task to export", config["task"], exporters))
     task = base.create(config)
@@ -176,6 +186,41 @@ def _export_captioner(
     VideoToReport(model, Tokenizer.load(section.tokenizer or None), writing).save(
         args.output, dtype=args.dtype
     )
+
+
+def _export_phantom_features(
+    args: argparse.Namespace, config: Mapping[str, Any], task: Any, params: dict[str, Params],
+    step: int,
+) -> None:  # fmt: skip
+    about = {
+        "accuracy": _read_outs_on_test(config, task, params),
+        "trained_on": config["data"]["name"],
+        "step": step,
+    }
+    fvd_phantom.save_to(
+        args.output, task.bundle.cfg, params["model"], dtype=args.dtype or "float32", about=about
+    )
+
+
+def _read_outs_on_test(
+    config: Mapping[str, Any], task: base.Task, params: dict[str, Params]
+) -> dict[str, float]:
+    """What the loss of a task logs on all clips of the test split, as one batch.
+
+    The random numbers are those of the run's own first evaluation batch.
+    """
+    data_config = config["data"]
+    count = data.make_source(data_config, "test", 1, 0, shuffle=False).num_examples
+    clip = data.make_source(data_config, "test", count, 0, shuffle=False).batch(0)
+    rng = seeds.at_step(seeds.stream(config["seed"], "eval"), 0)
+
+    @jax.jit
+    def read(params: dict[str, Params], clip: Clip) -> dict[str, Array]:
+        clip = to_model_range(clip)
+        return task.loss(task.players[0], params, task.frozen(), rng, clip, jnp.zeros(()))[1]
+
+    values = read(params, dataclasses.replace(clip, exam=None))
+    return {name: round(float(value), 4) for name, value in values.items()} | {"clips": count}
 
 
 def latent_stats(

@@ -8,6 +8,7 @@ angiograms only, and what it makes of real ones has not been checked.
 import dataclasses
 import functools
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ffa_sora_jax.common import tree
-from ffa_sora_jax.common.types import AnyArray, Array, Clip
+from ffa_sora_jax.common import files, tree
+from ffa_sora_jax.common.types import AnyArray, Array, Clip, Params
 from ffa_sora_jax.convert import safetensors_io
 from ffa_sora_jax.metrics import frechet, kernel
 from ffa_sora_jax.metrics.base import OfSets
@@ -70,7 +71,7 @@ def load_fvd_phantom(folder: Path | None) -> tuple[PhantomFVD, Any]:
 
 
 def load_from(folder: Path) -> tuple[PhantomFVD, Any]:
-    """The metric on a network that `jobs.train_phantom_features` wrote into `folder`."""
+    """The metric on a network that `save_to` wrote into `folder`."""
     content = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     sizes: dict[str, Any] = {
         field.name: tuple(content[field.name])
@@ -82,6 +83,28 @@ def load_from(folder: Path) -> tuple[PhantomFVD, Any]:
     stored = safetensors_io.open_weights(folder / WEIGHTS)
     flat = {path: jnp.asarray(stored[path], jnp.float32) for path in stored}
     return PhantomFVD(network), tree.unflatten_like(flat, _bundle(network).abstract)
+
+
+def save_to(
+    folder: Path, network: PhantomFeaturesConfig, params: Params, *, dtype: str = "float32",
+    about: Mapping[str, Any],
+) -> None:  # fmt: skip
+    """Writes a network for `load_from`.
+
+    Args:
+      folder: made where it is missing.
+      network: sizes.
+      params: as `models.phantom_features` takes them.
+      dtype: to store the weights in; half precision is enough for features.
+      about: what else config.json says, such as how well the read-outs do.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    flat = {
+        path: np.asarray(x).astype(jnp.dtype(dtype)) for path, x in tree.flatten(params).items()
+    }
+    with files.replacing(folder / WEIGHTS) as partial:
+        safetensors_io.write_safetensors(partial, flat)
+    files.write_json(folder / CONFIG, {**dataclasses.asdict(network), **about})
 
 
 @functools.cache

@@ -25,6 +25,7 @@ TASKS = {
     "vae": "ffa_sora_jax.tasks.vae",
     "t2v": "ffa_sora_jax.tasks.t2v",
     "captioner": "ffa_sora_jax.tasks.captioner",
+    "phantom_features": "ffa_sora_jax.tasks.phantom_features",
 }
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import AnyArray, Array, Clip, Params, Text
@@ -25,6 +24,7 @@ from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.captioner import Blip, BlipConfig
 from ffa_sora_jax.tasks import initial
+from ffa_sora_jax.tasks.augment import vary
 from ffa_sora_jax.tasks.base import Task
 
 
@@ -132,7 +132,7 @@ class Captioner(Task):
         del frozen, step
         video, text = _fields_of(clip)
         video_key, text_key = jax.random.split(rng)
-        video = vary(video, video_key, self.options)
+        video = vary(video, video_key, shift=self.options.shift, gain=self.options.gain)
         logits = self.bundle.apply(params[player], video, self._inputs(text_key, text))
         log_p = jax.nn.log_softmax(logits)  # (b, l, v)
         right = jnp.take_along_axis(log_p, text.ids[..., None], axis=-1)[..., 0]
@@ -170,27 +170,6 @@ class Captioner(Task):
         shown = jnp.where(hidden, cfg.pad_id, text.ids)
         first = jnp.full_like(text.ids[:, :1], cfg.bos_id)
         return jnp.concatenate([first, shown[:, :-1]], axis=1)
-
-
-def vary(video: Array, rng: jax.Array, options: CaptionLossConfig) -> Array:
-    """Clips (b, t, h, w, c) in [-1, 1], each moved and made lighter or darker as a whole."""
-    shift_key, gain_key = jax.random.split(rng)
-    b, _, height, width, _ = video.shape
-    if options.shift:
-        reach = np.array([round(options.shift * height), round(options.shift * width)])
-        by = jax.random.randint(shift_key, (b, 2), -reach, reach + 1)
-
-        def move(clip: Array, by: Array) -> Array:
-            rows = jnp.clip(jnp.arange(height) + by[0], 0, height - 1)
-            columns = jnp.clip(jnp.arange(width) + by[1], 0, width - 1)
-            return clip[:, rows][:, :, columns]
-
-        video = jax.vmap(move)(video, by)
-    if options.gain:
-        bound = np.log1p(options.gain)
-        log_gain = jax.random.uniform(gain_key, (b, 1, 1, 1, 1), minval=-bound, maxval=bound)
-        video = jnp.clip((video + 1.0) * jnp.exp(log_gain) - 1.0, -1.0, 1.0)
-    return video
 
 
 def create(config: Mapping[str, Any]) -> Captioner:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import pytest
 
 from ffa_sora_jax.common.mesh import check_batch_size, make_mesh
-from ffa_sora_jax.common.types import Clip, Text
+from ffa_sora_jax.common.types import Clip, Labels, Text
 from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
@@ -47,7 +47,7 @@ def frozen_of(task, config, data):
 
 
 def clip_of(task, config, data, size, *, video):
-    latent = text = None
+    latent = text = labels = None
     if config.task == "t2v":
         side, channels = data.res // 8, task.dit.cfg.in_channels
         latent = shape((size, 1 + (data.num_frames - 1) // 4, side, side, 2 * channels))
@@ -58,9 +58,11 @@ def clip_of(task, config, data, size, *, video):
     elif config.task == "captioner":
         tokens = (size, data.text_length)
         text = Text(ids=shape(tokens, jnp.int32), mask=shape(tokens, bool))
+    if data.diseases:
+        labels = Labels(diseases=shape((size, len(data.diseases))), left=shape((size,)))
     channels = config.model.get("in_channels", 3) if config.task == "vae" else 1
     frames = shape((size, data.num_frames, data.res, data.res, channels), jnp.uint8)
-    return Clip(video=frames if video else None, text=text, latent=latent)
+    return Clip(video=frames if video else None, text=text, latent=latent, labels=labels)
 
 
 def mesh_for(config):
@@ -92,6 +94,9 @@ def test_config(name, arg):
             lambda x: (x.shape, x.dtype), run.abstract
         )
         assert all(value.shape == () for value in scalars.values())
+    if type(task).sample is base.Task.sample:
+        assert not config.eval.num_samples  # so that the trainer never asks for samples
+        return
     held_out = clip_of(task, config, data, config.eval.batch_size, video=True)
     sample = jax.eval_shape(
         lambda p, f, k, c: task.sample(p, f, k, to_model_range(c)).video,

@@ -14,6 +14,7 @@ from ffa_sora_jax.data import prepared
 from ffa_sora_jax.data.config import DataConfig
 from ffa_sora_jax.data.text_cache import TextCache
 from ffa_sora_jax.jobs import export as export_job
+from ffa_sora_jax.metrics import fvd_phantom
 from ffa_sora_jax.pipelines import TextToVideo
 from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 from ffa_sora_jax.tasks import base
@@ -176,3 +177,26 @@ def test_a_captioner_run_becomes_a_folder_that_writes(tmp_path):
     assert opened.model.cfg.stack == 21 and opened.model.cfg.image_std == (0.25,)
     for path, leaf in tree.flatten(ema["model"]).items():
         np.testing.assert_array_equal(tree.flatten(opened.model.params)[path], leaf)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_a_run_of_phantom_features_becomes_a_network_to_measure_with(tmp_path, data_dir, dtype):
+    config = config_lib.load(
+        "configs/phantom_features.py:runlocal",
+        [f"--config.data.data_dir={data_dir}", "--config.model.widths=(2, 2, 2, 4)",
+         "--config.model.frame_width=8", "--config.model.features=8"],
+    )  # fmt: skip
+    task = base.create(config)
+    params, _ = save_run(tmp_path / "run", config)
+    assert export(tmp_path, "--output", tmp_path / "model", "--dtype", dtype) == 0
+    metric, stored = fvd_phantom.load_from(tmp_path / "model")
+    assert metric.network == task.bundle.cfg
+    given, written = tree.flatten(stored), tree.flatten(params["model"])
+    for path, leaf in written.items():
+        np.testing.assert_array_equal(given[path], leaf.astype(dtype).astype(np.float32))
+    content = json.loads((tmp_path / "model" / "config.json").read_text())
+    assert (content["step"], content["trained_on"]) == (7, "phantom/64")
+    accuracy = content["accuracy"]
+    size = len(prepared.Examples(prepared.dataset_folder(data_dir, "phantom/64"), "test"))
+    assert accuracy["clips"] == size and accuracy["diseases_auc"] == 0.5  # all are normal
+    assert 0 <= accuracy["eye_accuracy"] <= 1 and 0 <= accuracy["order_accuracy"] <= 1
