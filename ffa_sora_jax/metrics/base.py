@@ -19,55 +19,12 @@ import abc
 import dataclasses
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import jax
 import numpy as np
 
 from ffa_sora_jax.common.types import AnyArray, Clip
-
-
-class Metric(Protocol):
-    """What evaluation asks of a metric.
-
-    Attributes:
-      name: key of its main value.
-      higher_is_better: direction.
-      value_range: (lowest, highest) possible value.
-    """
-
-    @property
-    def name(self) -> str:
-        """Key of the main value."""
-        ...
-
-    @property
-    def higher_is_better(self) -> bool:
-        """Direction."""
-        ...
-
-    @property
-    def value_range(self) -> tuple[float, float]:
-        """Lowest and highest possible value."""
-        ...
-
-    def init(self) -> Any:
-        """The state that has seen nothing."""
-        ...
-
-    def update(
-        self, state: Any, sample: Any, reference: Any | None = None, params: Any = None
-    ) -> Any:
-        """The state after one batch; `params` are those of a feature network, if it has one."""
-        ...
-
-    def merge(self, a: Any, b: Any) -> Any:
-        """The state that has seen what `a` and `b` have seen."""
-        ...
-
-    def compute(self, state: Any) -> dict[str, float]:
-        """Values by name, on the host."""
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,10 +101,13 @@ class Sets:
     reference: Table = dataclasses.field(default_factory=Table)
 
 
-class _Named(abc.ABC):
-    """What all bases have; subclasses are frozen dataclasses and set these.
+class Metric(abc.ABC):
+    """What evaluation asks of a metric; subclasses are frozen dataclasses and set these.
 
     Attributes:
+      name: key of its main value.
+      higher_is_better: direction.
+      value_range: (lowest, highest) possible value.
       host: the rows are computed by numpy and the like: not jitted, clip by clip.
       of_sample: the main value is of the sample alone, the reference only stands beside it.
     """
@@ -158,16 +118,25 @@ class _Named(abc.ABC):
     host: ClassVar[bool] = False
     of_sample: ClassVar[bool] = False
 
-
-class PerClip(_Named):
-    """Base of metrics with one row per (sample, reference) pair, such as PSNR and LPIPS.
-
-    `Clip.exam` of the sample is the key of a row.
-    """
+    @abc.abstractmethod
+    def init(self) -> Any:
+        """The state that has seen nothing."""
 
     @abc.abstractmethod
-    def measure(self, sample: Clip, reference: Clip | None, params: Any) -> AnyArray:
-        """Rows (b, ...) float32 of clips in [-1, 1]; pure, jit-compatible, b in order."""
+    def update(self, state: Any, sample: Any, reference: Any = None, params: Any = None) -> Any:
+        """The state after one batch; `params` are those of a feature network, if it has one."""
+
+    @abc.abstractmethod
+    def merge(self, a: Any, b: Any) -> Any:
+        """The state that has seen what `a` and `b` have seen."""
+
+    @abc.abstractmethod
+    def compute(self, state: Any) -> dict[str, float]:
+        """Values by name, on the host."""
+
+
+class _OfRows(Metric):
+    """What the bases with one row per sample have in common."""
 
     @abc.abstractmethod
     def value(self, rows: np.ndarray) -> dict[str, float]:
@@ -176,14 +145,6 @@ class PerClip(_Named):
     def init(self) -> Table:
         """The state that has seen nothing."""
         return Table.empty()
-
-    def update(
-        self, state: Table, sample: Clip, reference: Clip | None = None, params: Any = None
-    ) -> Table:
-        """The state after a batch (b, t, h, w, c) in [-1, 1] with `exam` (b,); runs jitted."""
-        keys = clip_keys(sample)
-        measure = self.measure if self.host else jitted(self, "measure")
-        return state.add(keys, measure(sample, reference, params))
 
     def merge(self, a: Table, b: Table) -> Table:
         """The state that has seen both."""
@@ -194,7 +155,26 @@ class PerClip(_Named):
         return self.value(state.rows) if state.keys else {self.name: float("nan")}
 
 
-class OfSets(_Named):
+class PerClip(_OfRows):
+    """Base of metrics with one row per (sample, reference) pair, such as PSNR and LPIPS.
+
+    `Clip.exam` of the sample is the key of a row.
+    """
+
+    @abc.abstractmethod
+    def measure(self, sample: Clip, reference: Clip | None, params: Any) -> AnyArray:
+        """Rows (b, ...) float32 of clips in [-1, 1]; pure, jit-compatible, b in order."""
+
+    def update(
+        self, state: Table, sample: Clip, reference: Clip | None = None, params: Any = None
+    ) -> Table:
+        """The state after a batch (b, t, h, w, c) in [-1, 1] with `exam` (b,); runs jitted."""
+        keys = clip_keys(sample)
+        measure = self.measure if self.host else jitted(self, "measure")
+        return state.add(keys, measure(sample, reference, params))
+
+
+class OfSets(Metric):
     """Base of metrics that compare the features of two sets, such as FVD and Recall@K.
 
     `Clip.exam` of either clip is the key of its row.
@@ -250,7 +230,7 @@ class OfSets(_Named):
         return self.value(state.sample.rows, state.reference.rows)
 
 
-class OfTexts(_Named):
+class OfTexts(_OfRows):
     """Base of metrics of a text beside another text (BERTScore) or a clip (CLIPScore, VQAScore).
 
     Attributes:
@@ -273,14 +253,6 @@ class OfTexts(_Named):
           params: what the registry loaded: networks, tokenizers, and what `setup` added.
         """
 
-    @abc.abstractmethod
-    def value(self, rows: np.ndarray) -> dict[str, float]:
-        """Values of rows (n, ...), computed in float64, whatever their order; n at least 1."""
-
-    def init(self) -> Table:
-        """The state that has seen nothing."""
-        return Table.empty()
-
     def update(
         self,
         state: Table,
@@ -300,14 +272,6 @@ class OfTexts(_Named):
             raise ValueError(f"{self.name} compares a text with a {self.against}; none was given.")
         against = reference if isinstance(reference, Clip) else [reference[k] for k in sample]
         return state.add(sample, self.measure(list(sample.values()), against, params))
-
-    def merge(self, a: Table, b: Table) -> Table:
-        """The state that has seen both."""
-        return a.merge(b)
-
-    def compute(self, state: Table) -> dict[str, float]:
-        """Values by name; NaN under `name` if nothing was seen."""
-        return self.value(state.rows) if state.keys else {self.name: float("nan")}
 
 
 def clip_keys(clip: Clip) -> tuple[str, ...]:
