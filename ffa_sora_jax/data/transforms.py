@@ -10,6 +10,8 @@ import re
 
 import numpy as np
 
+from ffa_sora_jax.common.places import evenly
+
 _PAIRS = (
     ("left", "right"), ("os", "od"), ("o.s.", "o.d."), ("o.s", "o.d"), ("le", "re"), ("l", "r"),
     ("lt", "rt"), ("l/e", "r/e"), ("左", "右"),
@@ -63,7 +65,7 @@ def pick_frames(num_stored: int, num_frames: int) -> np.ndarray:
             f"data.num_frames is {num_frames}; the dataset has {num_stored} frames, so it must "
             f"be 1 to {num_stored} (videos for WF-VAE: 4k + 1)."
         )
-    return np.round(np.linspace(0, num_stored - 1, num_frames)).astype(np.int64)
+    return evenly(num_stored, num_frames)
 
 
 def _swapped(match: re.Match[str]) -> str:

@@ -29,6 +29,7 @@ import numpy as np
 
 from ffa_sora_jax import __version__
 from ffa_sora_jax.common import files, interrupts
+from ffa_sora_jax.common.places import evenly
 from ffa_sora_jax.common.progress import Progress
 from ffa_sora_jax.jobs import clips
 from ffa_sora_jax.jobs.manifest import Manifest, only_one
@@ -276,8 +277,8 @@ def _attack(
         usable = [(items[s.name], s.group) for s, _ in side if (s.report or "").strip()]
         if len(usable) < 2:
             raise ValueError(f"--model needs clips with reports; --{name} has {len(usable)}.")
-        places = np.linspace(0, len(usable) - 1, min(args.model_clips, len(usable)))
-        chosen = [usable[i] for i in places.round().astype(int)]
+        places = evenly(len(usable), min(args.model_clips, len(usable)))
+        chosen = [usable[i] for i in places]
         progress = Progress(f"losses of {name}", len(chosen))
         rows = []
         for item, _ in chosen:

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from ffa_sora_jax.common import files, tables
+from ffa_sora_jax.common.places import evenly
 from ffa_sora_jax.data import prepared
 from ffa_sora_jax.data.prepared import ExampleInfo
 from ffa_sora_jax.data.tokenizer import Tokenizer
@@ -130,7 +131,7 @@ def clips(folder: Path, split: str, number: int) -> Iterator[Shown]:
     """Clips spread evenly over a split."""
     opened = prepared.read_split(folder, split)
     number = min(number, len(opened))
-    for index in np.linspace(0, len(opened) - 1, number).round().astype(int):
+    for index in evenly(len(opened), number):
         yield Shown(opened, int(index))
 
 

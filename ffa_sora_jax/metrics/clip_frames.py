@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ffa_sora_jax.common.places import evenly
 from ffa_sora_jax.common.types import AnyArray
 from ffa_sora_jax.models.clip import MEAN, STD
 
@@ -44,9 +45,7 @@ def standardized(images: Sequence[np.ndarray] | np.ndarray, size: int) -> np.nda
 
 def even_places(total: int, count: int) -> np.ndarray:
     """`count` of `total` frames from the first to the last; all where there are no more."""
-    if total <= count:
-        return np.arange(total)
-    return np.rint(np.linspace(0, total - 1, count)).astype(int)
+    return evenly(total, min(total, count))
 
 
 def step_places(total: int, count: int) -> np.ndarray:

@@ -64,11 +64,6 @@ def prepare_unit(unit: Array, how: str, size: int) -> Array:
     return 2.0 * unit - 1.0
 
 
-def evenly(given: int, wanted: int) -> np.ndarray:
-    """Places (wanted,) of the frames nearest to evenly spaced times, first and last included."""
-    return np.rint(np.linspace(0, given - 1, wanted)).astype(int)
-
-
 def as_rgb(video: AnyArray) -> Array:
     """(b, t, h, w, 3) float32 of clips with one or three channels."""
     sizes = types.check_shape(video, "b t h w c", "video")

@@ -17,11 +17,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from ffa_sora_jax.common import files, tree
+from ffa_sora_jax.common.places import evenly
 from ffa_sora_jax.common.types import AnyArray, Array, Clip, Params
 from ffa_sora_jax.convert import safetensors_io
 from ffa_sora_jax.metrics import frechet, kernel
 from ffa_sora_jax.metrics.base import OfSets
-from ffa_sora_jax.metrics.features import evenly
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.phantom_features import PhantomFeatures, PhantomFeaturesConfig
 

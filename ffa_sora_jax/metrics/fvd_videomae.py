@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
+from ffa_sora_jax.common.places import evenly
 from ffa_sora_jax.common.types import Array, Clip
 from ffa_sora_jax.convert.videomae import load_videomae
 from ffa_sora_jax.metrics import frechet, weights
 from ffa_sora_jax.metrics.base import OfSets
-from ffa_sora_jax.metrics.features import evenly, prepare
+from ffa_sora_jax.metrics.features import prepare
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.videomae import VideoMAE, VideoMAEConfig
 

@@ -13,6 +13,7 @@ from typing import Protocol, TypeAlias
 
 import numpy as np
 
+from ffa_sora_jax.common.places import evenly
 from ffa_sora_jax.privacy import detect, disturb, traces
 from ffa_sora_jax.privacy.calibration import Threshold, calibrate
 from ffa_sora_jax.privacy.detect import DETECTORS, Detectors, Scores, chance_of, matches
@@ -302,8 +303,7 @@ def _controls(
     """Training clips spread evenly over the set, each disturbed in one of the ways, in turn."""
     families = list(disturb.DISTURBANCES)
     count = min(options.controls, len(judge.known))
-    places = np.linspace(0, len(judge.known) - 1, count).round().astype(int)
-    for number, place in enumerate(places.tolist()):
+    for number, place in enumerate(evenly(len(judge.known), count).tolist()):
         subject, family = judge.known[place][0], families[number % len(families)]
         digest = _digest([subject.digest, family, f"seed {options.seed} {number}"])
         rng = np.random.default_rng(np.random.SeedSequence((options.seed, number)))

@@ -9,7 +9,6 @@ import pytest
 
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.metrics import fvd_phantom, registry
-from ffa_sora_jax.metrics.features import evenly
 from ffa_sora_jax.metrics.frechet import distance_of_sets
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.phantom_features import PhantomFeatures
@@ -80,9 +79,6 @@ def test_clips_of_any_length_size_and_channels_are_brought_to_one_form():
     metric, _ = loaded()
     shape = (1, 21, 64, 64, 1)
     assert fvd_phantom.prepare_phantom(np.zeros((1, 40, 128, 96, 3)), metric.network).shape == shape
-    assert evenly(21, 21).tolist() == list(range(21))
-    assert evenly(21, 16)[[0, -1]].tolist() == [0, 20] and len(set(evenly(21, 16))) == 16
-    assert evenly(5, 21)[[0, -1]].tolist() == [0, 4]
 
 
 def test_it_is_never_called_fvd():
