@@ -60,7 +60,8 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     )
     config.eval.update(
         steps=10 if args.runlocal else 1000, batch_size=4 if args.runlocal else 32,
-        num_batches=1 if args.runlocal else 8, num_samples=0, metrics=(),
+        num_batches=1 if args.runlocal else 8, num_samples=4 if args.runlocal else 64,
+        metrics=("report_findings",),  # of English reports; others: bertscore_zh, or none
     )  # fmt: skip
     config.sample = dict(num_beams=1 if args.runlocal else 3, length_penalty=1.0)
     return config

@@ -73,7 +73,8 @@ def get_config(arg: str = "") -> mlc.ConfigDict:
     )
     config.eval.update(
         steps=20 if args.runlocal else 200, batch_size=8 if args.runlocal else 32,
-        num_batches=2 if args.runlocal else 8, num_samples=0, metrics=(),
+        num_batches=2 if args.runlocal else 8, num_samples=8 if args.runlocal else 64,
+        metrics=("report_findings",),
     )  # fmt: skip
     config.sample = dict(num_beams=3, length_penalty=1.0)
     return config

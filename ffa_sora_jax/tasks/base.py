@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 
 from ffa_sora_jax.common import names
 from ffa_sora_jax.common.types import Array, Clip, Params
@@ -37,9 +38,11 @@ class Task:
 
     Attributes:
       players: names of the separately optimized parameter trees. The first one is evaluated.
+      makes: what `sample` makes of a clip: "video", or a "report", which is its `.text`.
     """
 
     players: tuple[str, ...] = ("model",)
+    makes: str = "video"
 
     def init(self, rng: jax.Array) -> dict[str, Params]:
         """Fresh trainable parameters by player."""
@@ -107,6 +110,10 @@ class Task:
 
     def sample(self, params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip) -> Clip:
         """What the model makes of a validation batch; `.video` is float32 in [-1, 1]."""
+        raise NotImplementedError
+
+    def texts(self, ids: np.ndarray) -> list[str]:
+        """The reports of (b, l) token ids, of tasks that make reports; runs on the host."""
         raise NotImplementedError
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ffa_sora_jax.common import names, sections
 from ffa_sora_jax.common.types import AnyArray, Array, Clip, Params, Text
@@ -91,6 +92,7 @@ class Captioner(Task):
     writing: WriteConfig = WriteConfig()
     tokenizer: str | None = None
     players = ("model",)
+    makes = "report"
 
     def init(self, rng: jax.Array) -> dict[str, Params]:
         """Fresh parameters."""
@@ -155,6 +157,10 @@ class Captioner(Task):
         )  # fmt: skip
         best = ids[:, 0]
         return dataclasses.replace(clip, text=Text(ids=best, mask=best != cfg.pad_id))
+
+    def texts(self, ids: np.ndarray) -> list[str]:
+        """The reports of (b, l) token ids."""
+        return Tokenizer.load(self.tokenizer).decode(ids)
 
     def _emphasis(self, ids: AnyArray) -> Array:
         """(b, l) how much each token counts."""

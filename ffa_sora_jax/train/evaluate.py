@@ -1,4 +1,5 @@
-"""Alternating evaluation: validation loss, samples for validation reports, metrics, pictures.
+"""Alternating evaluation: validation loss, samples for validation reports (or, of tasks that write,
+reports of validation clips), metrics, pictures.
 
 Everything here is repeatable: the same validation batches and the same random numbers at every
 call, so that two points of a curve differ by the parameters alone.
@@ -7,7 +8,7 @@ call, so that two points of a curve differ by the parameters alone.
 import importlib
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,16 +30,24 @@ from ffa_sora_jax.train.state import TrainState
 from ffa_sora_jax.train.step import put_clip, to_model_range
 from ffa_sora_jax.train.writer import MetricWriter
 
-# Those that need no reports read from the samples; `ffa-sora evaluate` knows the others too.
+# Of videos, and of reports; `ffa-sora evaluate` reads reports from videos and knows all.
 METRICS = tuple(name for name, entry in registry.METRICS.items() if entry.kind != "text")
+TEXT_METRICS = tuple(name for name, entry in registry.METRICS.items() if entry.kind == "text")
 
 
-def check(settings: Mapping[str, Any], mesh: Mesh) -> None:
-    """Raises ValueError for an unknown metric, or a batch that the mesh cannot split."""
+def check(settings: Mapping[str, Any], mesh: Mesh, makes: str = "video") -> None:
+    """Raises ValueError for an unknown metric, or a batch that the mesh cannot split.
+
+    Args:
+      settings: `config.eval`.
+      mesh: of the run.
+      makes: what the task makes, see `Task.makes`.
+    """
     mesh_lib.check_batch_size(settings["batch_size"], mesh, "eval.batch_size")
+    known = TEXT_METRICS if makes == "report" else (*METRICS, *READOUTS)
     for name in settings["metrics"]:
-        if name not in METRICS and name not in READOUTS:
-            raise ValueError(names.unknown_name("metric", name, (*METRICS, *READOUTS)))
+        if name not in known:
+            raise ValueError(names.unknown_name(f"metric of a {makes}", name, known))
 
 
 class Evaluator:
@@ -54,10 +63,13 @@ class Evaluator:
           FileNotFoundError: a metric needs files that `eval.weights` does not hold.
         """
         self._config, self._source, self._mesh, self._writer = config["eval"], source, mesh, writer
-        check(self._config, mesh)
+        self._task = task
+        check(self._config, mesh, task.makes)
         weights = Path(self._config["weights"]) if self._config["weights"] else None
-        self._metrics = [registry.load(n, weights) for n in self._config["metrics"] if n in METRICS]
         self._readouts = [n for n in self._config["metrics"] if n in READOUTS]
+        self._metrics = [
+            registry.load(n, weights) for n in self._config["metrics"] if n not in READOUTS
+        ]
         self._root = seeds.stream(config["seed"], "eval")
         player = task.players[0]
 
@@ -67,7 +79,11 @@ class Evaluator:
             return task.loss(player, params, frozen, rng, to_model_range(clip), step)
 
         def sample(params: dict[str, Params], frozen: Params, rng: jax.Array, clip: Clip) -> Any:
-            return task.sample(params, frozen, rng, to_model_range(clip)).video
+            made = task.sample(params, frozen, rng, to_model_range(clip))
+            if task.makes == "video":
+                return made.video
+            assert made.text is not None
+            return made.text.ids
 
         self._loss, self._sample = jax.jit(loss), jax.jit(sample)
 
@@ -76,14 +92,21 @@ class Evaluator:
         start = time.monotonic()
         params = state.averaged() if self._config["use_ema"] else state.params
         scalars = self._losses(params, frozen, state.step)
-        if self._config["num_samples"]:
+        if self._config["num_samples"] and self._task.makes == "report":
+            written, true = self._reports(params, frozen)
+            for loaded in self._metrics:
+                scalars |= _score_texts(loaded, written, true)
+            self._show_reports(step, written, true)
+        elif self._config["num_samples"]:
             samples, references = self._samples(params, frozen)
             scalars |= self._scores(samples, references)
             self._show(step, samples, references)
         scalars = {f"eval/{name}": value for name, value in scalars.items()}
         self._writer.write_scalars(step, {**scalars, "time/eval_s": time.monotonic() - start})
         self._writer.flush()
-        shown = ", ".join(f"{name[5:]} {value:.4f}" for name, value in scalars.items())
+        # Values of single classes, "f1.leak", would fill the screen.
+        main = {name[5:]: value for name, value in scalars.items() if "." not in name}
+        shown = ", ".join(f"{name} {value:.4f}" for name, value in main.items())
         logging.info("step %d evaluated: %s", step, shown)
         return scalars
 
@@ -98,15 +121,28 @@ class Evaluator:
 
     def _samples(self, params: dict[str, Params], frozen: Params) -> tuple[np.ndarray, np.ndarray]:
         """Samples and real clips, each (n, t, h, w, c) uint8."""
-        count, size = self._config["num_samples"], self._config["batch_size"]
-        samples, references = [], []
-        for index in range(math.ceil(count / size)):
+        made = self._made(params, frozen)
+        samples, references = zip(*((_to_uint8(x), _gather(y.video)) for x, y in made), strict=True)
+        count = self._config["num_samples"]
+        return np.concatenate(samples)[:count], np.concatenate(references)[:count]
+
+    def _reports(self, params: dict[str, Params], frozen: Params) -> tuple[list[str], list[str]]:
+        """Reports that are written for validation clips, and their own, cut as in training."""
+        written: list[str] = []
+        true: list[str] = []
+        for ids, host in self._made(params, frozen):
+            written += self._task.texts(ids)
+            true += self._task.texts(_gather(host.text.ids))
+        count = self._config["num_samples"]
+        return written[:count], true[:count]
+
+    def _made(self, params: dict[str, Params], frozen: Params) -> Iterator[tuple[np.ndarray, Any]]:
+        """What the task makes of at least `num_samples` clips, and the batches, on every host."""
+        for index in range(math.ceil(self._config["num_samples"] / self._config["batch_size"])):
             host, clip = self._batch(index)
             # Numbers of its own: the losses above use 0, 1, 2, ...
             rng = seeds.at_step(self._root, 2**20 + index)
-            samples.append(_to_uint8(_gather(self._sample(params, frozen, rng, clip))))
-            references.append(_gather(host.video))
-        return np.concatenate(samples)[:count], np.concatenate(references)[:count]
+            yield _gather(self._sample(params, frozen, rng, clip)), host
 
     def _scores(self, samples: np.ndarray, references: np.ndarray) -> dict[str, float]:
         scalars: dict[str, float] = {}
@@ -139,6 +175,15 @@ class Evaluator:
             ]
             self._writer.write_images(step, {f"sheet/{index}": np.concatenate(pair)})
             self._writer.write_videos(step, {f"video/{index}": np.concatenate([real, made], 2)})
+
+    def _show_reports(self, step: int, written: list[str], true: list[str]) -> None:
+        """In TensorBoard alone: reports of patients belong into no log."""
+        pairs = list(zip(written, true, strict=True))[: self._config["num_sheets"]]
+        texts = {
+            f"report/{i}": f"**Reference:** {own}\n\n**Written:** {said}"
+            for i, (said, own) in enumerate(pairs)
+        }
+        self._writer.write_texts(step, texts)
 
     def _batch(self, index: int) -> tuple[Clip, Clip]:
         """One validation batch on the host, and on the devices."""
@@ -183,6 +228,14 @@ def _score(
         else:
             state = metric.update(state, sample, reference, loaded.params)
     return metric.compute(state)
+
+
+def _score_texts(loaded: Loaded, written: list[str], true: list[str]) -> dict[str, float]:
+    """The values of one metric of reports beside their references."""
+    metric = loaded.metric
+    params = metric.setup(loaded.params, true)
+    sides = ({str(i): text for i, text in enumerate(texts)} for texts in (written, true))
+    return metric.compute(metric.update(metric.init(), *sides, params))
 
 
 def _gather(x: Any) -> np.ndarray:

@@ -136,7 +136,7 @@ def prepare(task: Task, config: Mapping[str, Any], mesh: Mesh | None = None) -> 
     """
     mesh = mesh_lib.make_mesh(config["mesh"]["axes"]) if mesh is None else mesh
     mesh_lib.check_batch_size(config["train"]["batch_size"], mesh, "train.batch_size")
-    evaluate_lib.check(config["eval"], mesh)
+    evaluate_lib.check(config["eval"], mesh, task.makes)
     optim, total = dict(config["optim"]), config["train"]["total_steps"]
     players = dict(optim.pop("players"))
     names.check_keys("player in config.optim.players", players, task.players)

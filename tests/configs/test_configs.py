@@ -18,9 +18,7 @@ from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.wfvae import WFVAE, WFVAEConfig
 from ffa_sora_jax.tasks import base
 from ffa_sora_jax.train import config as config_lib
-from ffa_sora_jax.train import loop
-from ffa_sora_jax.train.evaluate import METRICS
-from ffa_sora_jax.train.readouts import READOUTS
+from ffa_sora_jax.train import evaluate, loop
 from ffa_sora_jax.train.step import make_step, to_model_range
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -82,8 +80,8 @@ def mesh_for(config):
 def test_config(name, arg):
     config = config_lib.load(f"{CONFIGS / name}.py:{arg}")
     data = DataConfig.read(config.data)
-    assert set(config.eval.metrics) <= {*METRICS, *READOUTS}
     task = base.create(config)
+    evaluate.check(config.eval, mesh_for(config), task.makes)
     run = loop.prepare(task, config, mesh_for(config))
     frozen, key = frozen_of(task, config, data), jax.random.key(0)
     clip = clip_of(task, config, data, config.train.batch_size, video=not data.latents)

@@ -10,6 +10,7 @@ import pytest
 
 from ffa_sora_jax.common.types import Clip, Text
 from ffa_sora_jax.convert import pretrained
+from ffa_sora_jax.data.tokenizer import Tokenizer
 from ffa_sora_jax.models.bundle import Bundle
 from ffa_sora_jax.models.captioner import Blip, BlipConfig
 from ffa_sora_jax.tasks import base
@@ -141,6 +142,12 @@ def test_config_gives_the_task_and_its_options(tmp_path):
 def test_bad_configs_are_refused(tmp_path, model, match):
     with pytest.raises(ValueError, match=match):
         base.create(config(tmp_path, **model))
+
+
+def test_what_it_writes_is_read_with_the_tokenizer_of_the_data(tmp_path):
+    made = base.create(config(tmp_path))
+    ids, _ = Tokenizer.load().encode(["Left eye FFA", "Leakage."], 8)
+    assert made.texts(ids) == ["left eye ffa", "leakage."] and made.makes == "report"
 
 
 def test_another_tokenizer_is_refused(tmp_path):

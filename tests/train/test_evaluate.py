@@ -10,7 +10,7 @@ import pytest
 
 from ffa_sora_jax import phantom
 from ffa_sora_jax.common.mesh import make_mesh
-from ffa_sora_jax.common.types import Clip
+from ffa_sora_jax.common.types import Clip, Text
 from ffa_sora_jax.metrics import registry
 from ffa_sora_jax.train import loop
 from ffa_sora_jax.train.evaluate import METRICS, Evaluator
@@ -106,9 +106,51 @@ def test_sheets_say_whether_a_clip_shows_a_patient(tmp_path, monkeypatch, synthe
 def test_metrics_that_lack_something_say_so(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"i3d_pretrained_400\.pt"):
         evaluator(tmp_path, Darker(), metrics=("fvd",))
-    with pytest.raises(ValueError, match="Unknown metric 'bertscore'"):
+    with pytest.raises(ValueError, match="Unknown metric of a video 'bertscore'"):
         evaluator(tmp_path, Darker(), metrics=("bertscore",))
     assert "fvd" in METRICS and "bertscore" not in METRICS
+
+
+class Writer(Darker):
+    """Writes the report of the clip three places further on in the batch."""
+
+    makes = "report"
+    said = ("left eye. leakage.", "right eye. no leakage.", "microaneurysms.")
+
+    def sample(self, params, frozen, rng, clip):
+        return clip.replace(text=Text(ids=jnp.roll(clip.text.ids, -3, axis=0), mask=clip.text.mask))
+
+    def texts(self, ids):
+        return [self.said[int(row[0])] for row in ids]
+
+
+class Told(Bright):
+    def batch(self, step):
+        ids = (np.arange(self.batch_size)[:, None] % 3).astype(np.int32)
+        return super().batch(step).replace(text=Text(ids=ids, mask=ids >= 0))
+
+
+def test_reports_are_judged_by_what_they_say(tmp_path):
+    task, config = Writer(), toy_config()
+    config.eval.update(num_samples=8, num_sheets=1, batch_size=8, metrics=("report_findings",))
+    mesh, writer = make_mesh((("data", 1),), jax.devices()[:1]), MetricWriter(tmp_path)
+    shown = {}
+    writer.write_texts = lambda step, texts: shown.update(texts)
+    scalars = Evaluator(task, config, Told(), mesh, writer)(new_toy_state(task), {}, 7)
+    writer.close()
+    # References 0 1 2 0 1 2 0 1, written 0 1 2 0 1 0 1 2: of five findings each, three are hits.
+    assert scalars["eval/report_findings_f1"] == pytest.approx(3 / 5)
+    assert scalars["eval/f1.leak"] == pytest.approx(2 / 3)
+    assert scalars["eval/laterality"] == pytest.approx(4 / 6)
+    said = "left eye. leakage."
+    assert shown == {"report/0": f"**Reference:** {said}\n\n**Written:** {said}"}
+
+
+def test_videos_and_reports_have_metrics_of_their_own(tmp_path):
+    with pytest.raises(ValueError, match="Unknown metric of a report 'psnr'"):
+        evaluator(tmp_path, Writer(), metrics=("psnr",))
+    with pytest.raises(ValueError, match="Unknown metric of a video 'report_findings'"):
+        evaluator(tmp_path, Darker(), metrics=("report_findings",))
 
 
 def test_repeats_exactly(tmp_path):
