@@ -81,6 +81,7 @@ _PIXELS = "ffa_sora_jax.metrics.pixel"
 _FVD = "ffa_sora_jax.metrics.fvd"
 _I3D = "I3D, Kinetics-400, 400 logits"
 _INCEPTION = "Inception-v3 (2015), 2048 features"
+_PHANTOM = "features of this project, trained on phantoms, 128 numbers"
 
 _PAPER_LPIPS = Paper("0.48 (SD 0.04)", "FFA Sora; trunk and frame size are not stated")
 _PAPER_VQASCORE = Paper(
@@ -90,6 +91,11 @@ _PAPER_BERTSCORE = Paper(
     "0.35 (SD 0.09)",
     "FFA Sora, through a report generator (FFA-GPT) that nobody else has and that may have seen "
     "the test patients",
+)
+_PAPER_RECALL = Paper(
+    "0.073 (0.02, 0.04, 0.16)",
+    "FFA Sora, features not stated; about the level of chance for 387 clips, which is 0.056: "
+    "without controls it shows no privacy. `ffa-sora audit` has the controls",
 )
 
 _ENTRIES = (
@@ -167,7 +173,7 @@ _ENTRIES = (
     Entry(
         "fvd_phantom", "FVD-phantom (not FVD)", "sets",
         "ffa_sora_jax.metrics.fvd_phantom:load_fvd_phantom",
-        network="features of this project, trained on phantoms, 128 numbers",
+        network=_PHANTOM, rows="phantom",
         definition="21 frames of 64 px, grey; another metric than FVD, not comparable with it",
         shipped=("phantom_features/model.safetensors",),
     ),
@@ -234,11 +240,24 @@ _ENTRIES = (
         definition="mean over K = 5, 10, 50 of the share of generated clips whose own reference is "
         "among the K most similar; features without weights: coarse grey picture and vessel map; "
         "beside it the level of chance",
-        paper=Paper(
-            "0.073 (0.02, 0.04, 0.16)",
-            "FFA Sora; about the level of chance for 387 clips, which is 0.056: without controls "
-            "it shows no privacy. `ffa-sora audit` has the controls",
-        ),
+        paper=_PAPER_RECALL,
+    ),
+    Entry(
+        "recall_phantom", "Recall@K (phantom features)", "sets",
+        "ffa_sora_jax.metrics.recall_networks:load_phantom", network=_PHANTOM, rows="phantom",
+        definition="as Recall@K, on the features of FVD-phantom",
+        shipped=("phantom_features/model.safetensors",), paper=_PAPER_RECALL,
+    ),
+    Entry(
+        "recall_i3d", "Recall@K (I3D)", "sets", "ffa_sora_jax.metrics.recall_networks:load_i3d",
+        ("i3d",), network=_I3D, rows="i3d-styleganv",
+        definition="as Recall@K, on the features of FVD", paper=_PAPER_RECALL,
+    ),
+    Entry(
+        "recall_inception", "Recall@K (Inception)", "sets",
+        "ffa_sora_jax.metrics.recall_networks:load_inception", ("inception",), network=_INCEPTION,
+        rows="inception", definition="as Recall@K, on the features of FID, each frame's scaled to "
+        "unit length, their mean over frames", paper=_PAPER_RECALL,
     ),
     Entry(
         "findings", "Findings read back", "clip_text", "ffa_sora_jax.metrics.findings:load",

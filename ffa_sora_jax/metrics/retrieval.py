@@ -7,7 +7,7 @@ Definitions: `docs/metrics.md`; figures of the controls: `docs/privacy.md`.
 """
 
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -208,8 +208,6 @@ class RecallAtK(OfSets):
 
     Attributes:
       ks: values of K; those above the number of clips are left out.
-      extractor: (clip, params) -> (b, d), such as `features` of another metric; None for the
-        features without weights.
     """
 
     name: ClassVar[str] = "recall_at_k"
@@ -219,12 +217,10 @@ class RecallAtK(OfSets):
     host: ClassVar[bool] = True
 
     ks: tuple[int, ...] = KS
-    extractor: Callable[[Clip, Any], AnyArray] | None = None
 
     def features(self, clip: Clip, params: Any) -> AnyArray:
-        """(b, d) float32."""
-        if self.extractor is not None:
-            return self.extractor(clip, params)
+        """(b, d) float32, of the pictures alone."""
+        del params
         return describe(gray.levels(clip))
 
     def compute(self, state: Sets) -> dict[str, float]:

@@ -24,6 +24,7 @@ from ffa_sora_jax.metrics import (
     fvd_videomae,
     lpips,
     pixel,
+    recall_networks,
     registry,
     vqascore,
 )  # fmt: skip
@@ -44,6 +45,7 @@ NETWORKS = {
     "bertscore": ([bertscore.BERTScore()], (3,)),
     "clipscore": ([clipscore.CLIPScore()], (3,)),
     "vqascore": ([vqascore.VQAScore(), vqascore.VQAScore(mode="concat")], ()),
+    "recall_networks": ([recall_networks.NetworkRecall(source=fid.FID())], (3, 4)),
 }
 FREE = [name for name, entry in registry.METRICS.items() if not entry.needs]
 ALL = [

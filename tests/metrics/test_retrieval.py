@@ -141,20 +141,6 @@ def test_features_without_weights_find_copies_and_other_visits(clips):
     assert recall_at_k(second, first, [1])[1] >= 0.8
 
 
-def test_features_may_come_from_a_network(clips):
-    """One number per clip that only a copy shares, turned into a direction."""
-
-    def network(clip, params):
-        angle = params * np.asarray(clip.video).mean((1, 2, 3, 4))
-        return np.stack([np.cos(angle), np.sin(angle)], axis=1)
-
-    metric = retrieval.RecallAtK(ks=(1,), extractor=network)
-    batch = Clip(video=clips[0][..., None] / 127.5 - 1, exam=np.arange(10))
-    state = metric.update(metric.init(), batch, batch, 3.0)
-    assert state.sample.rows.shape == (10, 2)
-    assert metric.compute(state)["recall_at_1"] == 1.0
-
-
 def test_metric_pairs_by_key(clips):
     metric = retrieval.RecallAtK(ks=(1, 5, 50))
     order = np.arange(10)
