@@ -25,7 +25,6 @@ from ffa_sora_jax.pipelines.video_to_report import VideoToReport, Writing
 
 OK, SOME_FAILED = 0, 3
 ENDINGS = (".csv", ".jsonl")
-EMPTY = "the model wrote nothing: it has not learnt enough, or sees something else than it knows"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -64,10 +63,8 @@ def _run(args: argparse.Namespace) -> int:
     writing = _writing(model, args)
     if args.output is None:
         report = model(items[0].read(), seed=args.seed, **dataclasses.asdict(writing))
-        if not report:
-            sys.stderr.write(f"failed: {items[0].name}: {EMPTY}\n")
-            return SOME_FAILED
         sys.stdout.write(report + "\n")
+        _say_empty({items[0].name: report})
         return OK
     job = _Job(model, writing, args.seed)
     parts = args.output.with_name(f"{args.output.name}.parts")
@@ -79,7 +76,8 @@ def _run(args: argparse.Namespace) -> int:
     failed |= {} if shard else missing
     for name, reason in failed.items():
         sys.stderr.write(f"failed: {name}: {reason}\n")
-    sys.stdout.write(f"{reports} reports are in {args.output}; {len(failed)} failed.\n")
+    sys.stdout.write(f"{len(reports)} reports are in {args.output}; {len(failed)} failed.\n")
+    _say_empty(reports)
     return SOME_FAILED if failed else OK
 
 
@@ -100,14 +98,24 @@ def find_clips(
     return found.items, found.failed
 
 
-def write_table(table: Path, parts: Path) -> int:
-    """Writes the reports that all processes have finished; returns their number.
+def write_table(table: Path, parts: Path) -> dict[str, str]:
+    """Writes the reports that all processes have finished, and returns them by name.
 
     Columns: `id`, the name of the video, and `report`. In the order of the names.
     """
-    done = {n: r for n, r in sorted(read_records(parts).items()) if r["status"] == "ok"}
-    tables.write(table, ("id", "report"), [(name, row["report"]) for name, row in done.items()])
-    return len(done)
+    records = sorted(read_records(parts).items())
+    done = {name: record["report"] for name, record in records if record["status"] == "ok"}
+    tables.write(table, ("id", "report"), list(done.items()))
+    return done
+
+
+def _say_empty(reports: Mapping[str, str]) -> None:
+    """An empty report is one, and evaluation counts it; but nobody should miss it."""
+    if empty := [name for name, report in reports.items() if not report]:
+        sys.stderr.write(
+            f"Empty reports: {len(empty)}, such as that of {empty[0]!r}. The model wrote nothing: "
+            "it has not learnt enough, or sees what it does not know.\n"
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,9 +151,6 @@ class _Job:
             manifest.add_failed(item.name, str(error))
             return str(error)
         report = self.model(video, seed=self.seed, **dataclasses.asdict(self.writing))
-        if not report:
-            manifest.add_failed(item.name, EMPTY)
-            return EMPTY
         manifest.add_done(item.name, key, [], report=report)
         return None
 
