@@ -1,7 +1,7 @@
 """How well does the oracle read findings? F1 per class on phantoms of unseen seeds.
 
     python -m benchmarks oracle [--count 200] [--seed 912] [--vae] [--samples DIR] [--real DIR]
-    python -m benchmarks.oracle --tune [--count 1000] [--processes 2] [--output rules.json]
+    python -m benchmarks.oracle --tune [--count 1600] [--processes 2] [--output rules.json]
 
 Half of the clips have the schedule "paper", half "full". `--vae` also reads them after a round
 trip through the shipped auto-encoder (64 px), beside the clips at 64 px without it. `--samples`
@@ -27,7 +27,7 @@ from ffa_sora_jax.phantom import oracle, oracle_features, oracle_rules, oracle_v
 from ffa_sora_jax.phantom.oracle_rules import CLASSES, WIDTHS, classes_of
 
 TUNING_SEED, REPORT_SEED = 511, 912
-TUNING_COUNT = 1000
+TUNING_COUNT = 1600
 ROWS = ("laterality", *CLASSES, "all classes", "delay sector", "arteries first", "fades")
 
 Clip = tuple[phantom.Phantom, np.ndarray]  # the exam, and the video to read
@@ -221,12 +221,14 @@ def _tune(args: argparse.Namespace) -> int:
     }
     with ProcessPoolExecutor(args.processes) as pool:
         rows = {name: list(pool.map(features, part, chunksize=4)) for name, part in jobs.items()}
+    truth = {name: np.array([row[1] for row in part]) for name, part in rows.items()}
     widths = {}
     for j, width in enumerate(WIDTHS):
-        values = {name: [row[0][j] for row in part] for name, part in rows.items()}
-        truth = {name: np.array([row[1] for row in part]) for name, part in rows.items()}
-        cards = oracle_tuning.tune(values["tuned"], truth["tuned"])
-        unseen = oracle_tuning.check(cards, values["unseen"], truth["unseen"])
+        views = list(zip(*(row[0][j] for row in rows["tuned"]), strict=True))
+        tuned = [values for view in views for values in view]  # an exam's views share a fold
+        cards = oracle_tuning.tune(tuned, np.tile(truth["tuned"], (len(views), 1)))
+        drawn = [row[0][j][0] for row in rows["unseen"]]
+        unseen = oracle_tuning.check(cards, drawn, truth["unseen"])
         widths[str(width)] = {"unseen": unseen, "cards": cards}
     about = {
         "command": f"python -m benchmarks.oracle --tune --count {args.count}",
@@ -237,21 +239,31 @@ def _tune(args: argparse.Namespace) -> int:
     return 0
 
 
-def features(job: tuple[int, int]) -> tuple[list[dict[str, float]], list[bool]]:
-    """Features of exam (seed, index) at each of `WIDTHS`, and which classes it shows."""
+def features(job: tuple[int, int]) -> tuple[list[list[dict[str, float]]], list[bool]]:
+    """Features of exam (seed, index) at each of `WIDTHS`, and which classes it shows.
+
+    Narrow clips are looked at twice, drawn at their width and made smaller from the widest: both
+    occur, and they differ in noise and sharpness.
+    """
     seed, index = job
-    exam = phantom.generate(seed, index, max(WIDTHS), "full" if index % 2 else "paper")
-    views = (
-        oracle_views.look(changes.resized(exam.video, w), exam.times_s, exam.eye) for w in WIDTHS
-    )
+    schedule = "full" if index % 2 else "paper"
+    drawn = {width: phantom.generate(seed, index, width, schedule) for width in WIDTHS}
+    exam = drawn[max(WIDTHS)]
+    found = []
+    for width in WIDTHS:
+        videos = [drawn[width].video]
+        if width < max(WIDTHS):
+            videos.append(changes.resized(exam.video, width))
+        views = (oracle_views.look(video, exam.times_s, exam.eye) for video in videos)
+        found.append([oracle_features.all_features(view) for view in views])
     present = classes_of(exam.findings)
-    return [oracle_features.all_features(view) for view in views], [c in present for c in CLASSES]
+    return found, [name in present for name in CLASSES]
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="benchmarks oracle", description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, help=f"population (default: {REPORT_SEED})")
-    parser.add_argument("--count", type=int, help="clips")
+    parser.add_argument("--count", type=int, help="clips (default: 200; 1600 for --tune)")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--vae", action="store_true", help="also after the shipped auto-encoder")
     parser.add_argument("--controls", action="store_true", help="also on ruined clips")
@@ -269,6 +281,8 @@ def _arguments(argv: list[str]) -> argparse.Namespace:
     args.seed = REPORT_SEED if args.seed is None else args.seed
     usual = 8 if args.quick else TUNING_COUNT if args.tune else 200
     args.count = usual if args.count is None else args.count
+    if args.tune and args.count % oracle_tuning.FOLDS:
+        parser.error(f"--count is {args.count}; --tune needs a multiple of {oracle_tuning.FOLDS}")
     return args
 
 
