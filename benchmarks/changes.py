@@ -1,9 +1,24 @@
 """What several benchmarks do to clips. Clips are (..., h, w) uint8."""
 
+import dataclasses
 from collections.abc import Callable
 
 import cv2
 import numpy as np
+
+from ffa_sora_jax import phantom
+from tfds_ffa.phantom.exams import RENDER_SIZE
+
+
+def as_stored(
+    seed: int, index: int, size: int, schedule: str = "paper", visit: int = 0
+) -> phantom.Phantom:
+    """A phantom whose video is what the datasets hold: drawn large, then averaged down to `size`.
+
+    The networks that ship have seen such clips; one that is drawn small has other noise.
+    """
+    exam = phantom.generate(seed, index, max(size, RENDER_SIZE), schedule, visit=visit)
+    return dataclasses.replace(exam, video=resized(exam.video, size))
 
 
 def each_frame(video: np.ndarray, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:

@@ -16,7 +16,6 @@ import numpy as np
 from benchmarks import changes
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.metrics.fvd_phantom import PhantomFVD, load_from, load_fvd_phantom
-from ffa_sora_jax.phantom import generate
 
 SEED, REFERENCE_SEED = 5_101, 5_102
 BATCH = 16
@@ -48,7 +47,7 @@ def main(argv: list[str]) -> int:
 
 
 def phantoms(seed: int, count: int) -> Video:
-    return np.stack([generate(seed, n, size=64).video for n in range(count)])
+    return np.stack([changes.as_stored(seed, n, 64).video for n in range(count)])
 
 
 def rows(metric: PhantomFVD, params: dict, video: Video) -> np.ndarray:

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from ffa_sora_jax import phantom
+from benchmarks import changes
 from ffa_sora_jax.metrics.bootstrap import bootstrap
 from ffa_sora_jax.metrics.findings import FindingsSaid, said_row
 from ffa_sora_jax.metrics.wording import Named, named
@@ -39,7 +39,7 @@ def main() -> None:
     args = _arguments()
     model = VideoToReport.from_pretrained(args.weights)
     exams = [
-        phantom.generate(args.seed, i, size=model.model.cfg.image_size, schedule="full")
+        changes.as_stored(args.seed, i, model.model.cfg.image_size, "full")
         for i in range(args.count)
     ]
     true = [named(exam.report) for exam in exams]

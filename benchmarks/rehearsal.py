@@ -18,8 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks import random_weights
-from ffa_sora_jax import phantom
+from benchmarks import changes, random_weights
 from ffa_sora_jax.metrics.registry import METRICS
 from ffa_sora_jax.video import io
 
@@ -92,7 +91,7 @@ def _references(folder: Path, reports: Path, count: int) -> None:
     folder.mkdir()
     lines = []
     for index in range(count):
-        clip = phantom.generate(SEED, index, size=SIZE)
+        clip = changes.as_stored(SEED, index, SIZE, "full")
         name = f"eye{index:03d}"
         io.save_video(folder / f"{name}.webp", clip.video)
         facts = {

@@ -13,7 +13,6 @@ import sys
 import numpy as np
 
 from benchmarks import changes
-from ffa_sora_jax import phantom
 from ffa_sora_jax.common.types import Clip
 from ffa_sora_jax.metrics import registry
 
@@ -64,7 +63,7 @@ def recall(loaded: registry.Loaded, queries: np.ndarray, gallery: np.ndarray) ->
 
 
 def _drawn(seed: int, count: int, size: int, visit: int = 0) -> np.ndarray:
-    made = (phantom.generate(seed, n, size, "full", visit=visit) for n in range(count))
+    made = (changes.as_stored(seed, n, size, "full", visit) for n in range(count))
     return np.stack([clip.video for clip in made])
 
 

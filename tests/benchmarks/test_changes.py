@@ -6,6 +6,7 @@ import pytest
 
 from benchmarks import changes, controls, phantom_controls
 from ffa_sora_jax.phantom import generate
+from tfds_ffa.phantom import exams
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +63,10 @@ def test_every_fault_keeps_number_and_form_of_clips(clip):
     for name, fault in phantom_controls.FAULTS.items():
         assert fault(given).shape == given.shape, name
         assert fault(given).dtype == np.uint8, name
+
+
+def test_phantoms_look_as_the_datasets_hold_them():
+    recipe = exams.Recipe(size=64, schedule="full", seed=7, num_exams=20)
+    made, held = changes.as_stored(7, 3, 64, "full"), exams.render(recipe, 3)
+    np.testing.assert_array_equal(made.video, held["video"][..., 0])
+    assert (made.report, made.eye) == (held["report"], held["eye"])
