@@ -1,6 +1,6 @@
 r"""The network of FVD-phantom: diseases, eye and frame order of generated phantoms, 64 px.
 
-Prepare:  ffa-sora prepare --dataset phantom/64 --data-dir data --num-exams 2500 --seed 77310
+Prepare:  ffa-sora prepare --dataset phantom/64 --data-dir data --num-exams 3000 --seed 77310
 Run:      ffa-sora train --config configs/phantom_features.py --workdir runs/features
           ffa-sora export --workdir runs/features --output runs/features-model --dtype float16
 Hardware: any CPU; minutes, and as long for the phantoms. `:runlocal` is a look at the machinery.

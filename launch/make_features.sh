@@ -14,7 +14,7 @@ case "${1:-}" in -h | --help) sed -n '2,/^set/s/^# \{0,1\}//p' "$0"; exit 0 ;; e
 cd "$(dirname "$0")/.."
 
 OUT=${1:-runs/features64}
-EXAMS=${EXAMS:-2500}
+EXAMS=${EXAMS:-3000}
 SEED=${SEED:-77310}
 CONFIG=${CONFIG:-configs/phantom_features.py}
 DTYPE=${DTYPE:-float16}
