@@ -113,6 +113,13 @@ def _open(args: argparse.Namespace) -> dict[str, clips.ClipSet]:
         name: clips.open_clips(path, option=f"--{name}", split=split, data_dir=args.data_dir)
         for name, (path, split) in given.items()
     }
+    for name in ("train", "holdout"):
+        if failed := sets[name].failed:
+            clip, reason = next(iter(failed.items()))
+            raise ValueError(
+                f"{len(failed)} clips of --{name} would not be compared, such as {clip}: {reason} "
+                "An audit must see all of them."
+            )
     for name, one in sets.items():
         for other, two in sets.items():
             if name < other and one.fingerprint == two.fingerprint:
@@ -146,7 +153,7 @@ def _audit(
         f"{traces.VERSION}, {detect.VERSION}",
         **{f"{name} clips": one.fingerprint for name, one in sets.items()},
         "false-positive rate": options.rate,
-        "planted copies": options.controls,
+        "planted copies": report["controls"]["planted_copies"]["count"],
         "model": model or "not given",
     }
     return report

@@ -62,7 +62,8 @@ class ClipSet:
       items: the clips.
       where: folder, or dataset and split, for reports.
       synthetic: whether none shows a patient.
-      failed: reasons by name of clips that a manifest lists and that are not there.
+      failed: reasons by name of clips that a manifest lists and that are not there, or whose facts
+        cannot be read.
     """
 
     items: tuple[ClipItem, ...]
@@ -100,13 +101,18 @@ def open_clips(
     if path.is_dir() and not (path / "dataset_info.json").exists():
         if list(path.glob("manifest*.jsonl")):
             return _of_manifest(path, option)
-        if items := _items(_videos(path)):
-            return ClipSet(items, str(path), _all_synthetic(items))
+        if videos := _videos(path):
+            items, failed = _items(videos)
+            return ClipSet(items, str(path), _all_synthetic(items), failed)
     try:
         folder = inspect.find(str(given), data_dir)
     except FileNotFoundError as error:
-        what = "has no videos" if path.is_dir() else "is no folder"
-        raise FileNotFoundError(f"{option} {given} {what}, and no dataset: {error}") from error
+        if path.is_dir():
+            text = f"{option} {given} has no videos, and no dataset is in it."
+            raise FileNotFoundError(text) from error
+        raise FileNotFoundError(
+            f"{option} {given} is no folder, and no dataset: {error}"
+        ) from error
     return _of_dataset(folder, split)
 
 
@@ -172,8 +178,8 @@ def _of_manifest(folder: Path, option: str) -> ClipSet:
                 videos[name] = output
     if not videos:
         raise ValueError(f"{option} {folder}: its manifest lists no finished video that is there.")
-    items = _items(videos)
-    return ClipSet(items, str(folder), _all_synthetic(items), failed)
+    items, unread = _items(videos)
+    return ClipSet(items, str(folder), _all_synthetic(items), failed | unread)
 
 
 def _videos(folder: Path) -> dict[str, Path]:
@@ -205,8 +211,21 @@ def _is_frames(path: Path) -> bool:
     return path.is_dir() and any(path.glob("*.png"))
 
 
-def _items(videos: Mapping[str, Path]) -> tuple[ClipItem, ...]:
-    return tuple(_item(name, path) for name, path in sorted(videos.items()))
+def _items(videos: Mapping[str, Path]) -> tuple[tuple[ClipItem, ...], dict[str, str]]:
+    """The clips, and the reasons by name of those whose facts cannot be read.
+
+    Raises:
+      ValueError: none can be read.
+    """
+    items, failed = [], {}
+    for name, path in sorted(videos.items()):
+        try:
+            items.append(_item(name, path))
+        except ValueError as error:
+            failed[name] = str(error)
+    if not items:
+        raise ValueError(next(iter(failed.values())))
+    return tuple(items), failed
 
 
 def _item(name: str, path: Path) -> ClipItem:

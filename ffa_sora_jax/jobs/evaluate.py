@@ -9,7 +9,8 @@ Written to the output folder, each file whole or not at all:
     rows/          what was measured; a job that was killed goes on from there
 
 Nothing in them depends on when or in how many parts the work was done. Exit code: 0 all measured,
-1 stopped (Ctrl-C, SIGTERM, or the disk is full), 2 bad usage, 3 some clips could not be measured.
+1 stopped (Ctrl-C, SIGTERM, or the disk is full), 2 bad usage, 3 some clips could not be measured,
+or were too few for a metric.
 """
 
 import argparse
@@ -118,7 +119,8 @@ def _run(args: argparse.Namespace) -> int:
         report = _report(plan, look, outcomes, failed)
         _write(args.output, report, plan, look)
     _say(args.output, report)
-    return SOME_FAILED if report.failed else OK
+    without_value = any(o.record["value"] is None for o in outcomes)
+    return SOME_FAILED if report.failed or without_value else OK
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -242,8 +244,11 @@ def _report(
         "platform": jax.default_backend(),
     }  # fmt: skip
     all_failed = [*generated.failed.items(), *reference.failed.items(), *failed.values()]
-    if any(o.loaded.entry.kind in ("pair", "text") for o in outcomes):
+    kinds = {o.loaded.entry.kind for o in outcomes}
+    if kinds & {"pair", "text"}:
         all_failed += pairs.alone.items()
+    if "text" in kinds:
+        all_failed += plan.without_candidate().items()
     return Report(
         about, outcomes, [*_remarks(plan), *_remarks_on(outcomes)], sorted(set(all_failed)),
         synthetic=generated.synthetic and reference.synthetic,

@@ -79,6 +79,14 @@ class Plan:
             if i.name in self.candidates
         ]
 
+    def without_candidate(self) -> dict[str, str]:
+        """Reasons by name of the generated clips whose report nobody read."""
+        return {
+            item.name: "the table of candidate reports has none for it"
+            for item in self.generated.items
+            if item.name not in self.candidates
+        }
+
     def references(self, loaded: Loaded) -> list[ClipItem]:
         """The real clips that a distance of sets is measured to."""
         if loaded.metric.paired:
@@ -168,6 +176,8 @@ def outcome(plan: Plan, loaded: Loaded, get: Get, look: Look) -> Outcome:
         "frames": look.frames, "size": list(look.size), "paper": paper,
         "unmeasured": len(plan.samples(loaded)) - len(samples),
     }  # fmt: skip
+    if entry.kind == "text":
+        record["unmeasured"] += len(plan.without_candidate())
     return Outcome(loaded, record, per_clip, _chosen(per_clip, metric.higher_is_better))
 
 
@@ -176,7 +186,7 @@ def _of_rows(
 ) -> tuple[dict[str, Any], dict[str, float]]:
     metric, groups = loaded.metric, plan.groups()
     if not samples:
-        return _nothing(), {}
+        return _nothing(0, 0), {}
     rows = np.stack([row for _, row in samples])
     interval = bootstrap.bootstrap(
         lambda places: metric.value(rows[places])[metric.name],
@@ -189,7 +199,7 @@ def _of_rows(
         "value": _number(values[metric.name]), "values": _numbers(values),
         "sd_of_clips": _number(np.std(numbers, ddof=1)) if len(numbers) > 1 else None,
         "n": len(samples), "n_reference": len({real.name for _, real in plan.pairing.pairs}),
-        "interval": _interval(interval, plan), "floor": _floor_of_rows(plan, loaded, get),
+        "interval": _interval(interval, plan, metric), "floor": _floor_of_rows(plan, loaded, get),
     }  # fmt: skip
     return record, per_clip
 
@@ -217,7 +227,7 @@ def _of_sets(
     if metric.paired:
         samples, references = _both(plan, samples, references)
     if min(len(samples), len(references)) < 2:
-        return _nothing()
+        return _nothing(len(samples), len(references))
     made, real = (np.stack([row for _, row in side]) for side in (samples, references))
     groups = plan.groups()
     sample_groups = [groups[item.name] for item, _ in samples]
@@ -243,8 +253,8 @@ def _of_sets(
         floor = _floor_of_sets(plan, metric, made, real, real_groups)
     return {
         "value": _number(values[metric.name]), "values": _numbers(values),
-        "n": len(made), "n_reference": len(real), "interval": _interval(interval, plan),
-        "floor": floor,
+        "n": len(made), "n_reference": len(real),
+        "interval": _interval(interval, plan, metric), "floor": floor,
     }  # fmt: skip
 
 
@@ -325,17 +335,20 @@ def _replicates(plan: Plan, rows: np.ndarray) -> int:
     return min(plan.replicates, 200 if width <= _WIDE else 40)
 
 
-def _interval(interval: Interval, plan: Plan) -> dict[str, Any]:
+def _interval(interval: Interval, plan: Plan, metric: Any) -> dict[str, Any]:
+    """As JSON; bounds from few clips may leave the range of the metric, and end there."""
+    low, high = np.clip([interval.low, interval.high], *metric.value_range)
     return {
-        "level": 0.95, "low": _number(interval.low), "high": _number(interval.high),
+        "level": 0.95, "low": _number(low), "high": _number(high),
         "method": interval.method, "clusters": interval.clusters,
         "clustered_by": plan.clustered_by(),
     }  # fmt: skip
 
 
-def _nothing() -> dict[str, Any]:
+def _nothing(n: int, n_reference: int) -> dict[str, Any]:
     return {
-        "value": None, "values": {}, "n": 0, "n_reference": 0, "interval": None, "floor": None
+        "value": None, "values": {}, "n": n, "n_reference": n_reference, "interval": None,
+        "floor": None,
     }  # fmt: skip
 
 

@@ -198,10 +198,9 @@ def _table(numbers: Mapping[str, Any]) -> str:
         lines.append("agreement: needs two readers and two cases that both have read")
     else:
         bounds = found["mean_interval"]
-        lines[-1] += f" (95 % interval {_shown(bounds['low'])} to {_shown(bounds['high'])})"
-        bounds = found["icc_a1_interval"]
+        lines[-1] += f" (95 % interval {_bounds(bounds)})"
         lines += [f"  {name} {_shown(value)}" for name, value in found["icc"].items()]
-        lines += [f"  ICC(A,1) 95 % interval {_shown(bounds['low'])} to {_shown(bounds['high'])}"]
+        lines += [f"  ICC(A,1) 95 % interval {_bounds(found['icc_a1_interval'])}"]
         lines += [
             f"  weighted kappa {pair}: {_shown(value)}"
             for pair, value in found["weighted_kappa"].items()
@@ -217,6 +216,12 @@ def _interval(interval: Interval) -> dict[str, float | None]:
 
 def _number(value: Any) -> float | None:
     return float(value) if math.isfinite(value) else None
+
+
+def _bounds(interval: Mapping[str, float | None]) -> str:
+    if interval["low"] is None:
+        return "not defined"
+    return f"{_shown(interval['low'])} to {_shown(interval['high'])}"
 
 
 def _shown(value: float | None) -> str:

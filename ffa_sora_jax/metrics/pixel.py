@@ -115,7 +115,8 @@ def psnr(sample: AnyArray, reference: AnyArray, data_range: float = 1.0) -> jax.
       (...) float32 dB; 100 where the mean squared error on [0, 1] is below 1e-10.
 
     Raises:
-      ValueError: the shapes differ, or data_range is not above 0.
+      ValueError: the shapes differ, data_range is not above 0, or it is 1 and the frames are whole
+        numbers.
     """
     sample, reference = _check_pair(sample, reference, data_range)
     mse = (((sample - reference) / data_range) ** 2).mean((-3, -2, -1))
@@ -137,8 +138,7 @@ def ssim(
       (...) float32.
 
     Raises:
-      ValueError: the shapes differ, data_range is not above 0, the frames are smaller than the
-        window, or an unknown window.
+      ValueError: as for `psnr`; and the frames are smaller than the window, or an unknown window.
     """
     _check_window(window)
     # Channels go first: filters over the last axis are nine times as fast where it is the width.
@@ -173,6 +173,12 @@ def _check_pair(
     if not data_range > 0:
         raise ValueError(f"data_range is {data_range}; expected highest minus lowest, above 0.")
     sample, reference = jnp.asarray(sample), jnp.asarray(reference)
+    for given in (sample, reference):
+        if data_range <= 1 and jnp.issubdtype(given.dtype, jnp.integer):
+            raise ValueError(
+                f"Frames of {given.dtype} with data_range {data_range}; say data_range=255 for "
+                "grey levels in eight bits."
+            )
     if sample.shape != reference.shape or sample.ndim < 3:
         raise ValueError(
             f"sample has shape {sample.shape}, reference {reference.shape}; expected the same "

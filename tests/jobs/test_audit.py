@@ -163,6 +163,16 @@ def test_bad_usage_is_named(folders, done, tmp_path, capsys):
     assert not (tmp_path / "out" / "audit.json").exists()  # known before the long work
 
 
+def test_training_clips_that_would_not_be_seen_stop_it(folders, tmp_path, capsys):
+    train = tmp_path / "train"
+    shutil.copytree(folders / "train", train)
+    sidecar = train / "private00.json"
+    sidecar.write_text("{")
+    assert cli.main(command(folders, tmp_path / "out", "--train", str(train))) == 2
+    said = capsys.readouterr().err
+    assert f"such as {sidecar.stem}" in said and "An audit must see all of them" in said
+
+
 def test_only_files_that_were_examined_are_released(folders, done, tmp_path):
     made = tmp_path / "made"
     made.mkdir()

@@ -2,15 +2,17 @@
 
 import csv
 import json
+from types import SimpleNamespace
 
 import jax
 import numpy as np
 import pytest
 
 from ffa_sora_jax import cli
-from ffa_sora_jax.jobs import evaluate_rows
+from ffa_sora_jax.jobs import evaluate_results, evaluate_rows
 from ffa_sora_jax.jobs.manifest import Manifest
 from ffa_sora_jax.metrics import registry
+from ffa_sora_jax.metrics.bootstrap import Interval
 from ffa_sora_jax.metrics.pixel import psnr
 from ffa_sora_jax.video import io
 from tests.metrics import toys
@@ -179,6 +181,14 @@ def test_distances_of_sets(clips, tmp_path):
     assert stores == ["hits", "means"]  # two values of one set of features
 
 
+def test_bounds_end_where_the_metric_does():
+    plan, distance = SimpleNamespace(clustered_by=str), SimpleNamespace(value_range=(0.0, np.inf))
+    bounds = evaluate_results._interval(Interval(-3.0, 4.0, 5, "half-samples"), plan, distance)
+    assert (bounds["low"], bounds["high"]) == (0.0, 4.0)
+    nothing = evaluate_results._interval(Interval(np.nan, np.nan, 1, "x"), plan, distance)
+    assert nothing["low"] is None and nothing["high"] is None
+
+
 def test_texts(clips, tmp_path):
     table = tmp_path / "read.csv"
     table.write_text("id,report\n" + "".join(f"eye{i}-s5,{REPORTS[i]} x\n" for i in range(COUNT)))
@@ -210,6 +220,17 @@ def test_reports_of_other_programs_are_found_by_file_and_may_be_empty(clips, tmp
     assert "1 candidate reports are empty" in capsys.readouterr().err
 
 
+def test_clips_whose_report_nobody_read_are_named(clips, tmp_path):
+    table = tmp_path / "few.csv"
+    table.write_text("id,report\n" + "".join(f"eye{i}-s5,{REPORTS[i]}\n" for i in range(3)))
+    given = argv(clips, tmp_path, "--candidate-reports", str(table), metrics="report_findings")
+    assert cli.main(given) == 3
+    found = results(tmp_path)
+    assert found["metrics"]["report_findings"]["n"] == 3
+    assert found["metrics"]["report_findings"]["unmeasured"] == COUNT - 3
+    assert [entry["clip"] for entry in found["failed"]] == [f"eye{i}-s5" for i in range(3, COUNT)]
+
+
 def test_clips_that_cannot_be_measured_are_named(clips, tmp_path, capsys):
     made = tmp_path / "made"
     made.mkdir()
@@ -218,12 +239,15 @@ def test_clips_that_cannot_be_measured_are_named(clips, tmp_path, capsys):
     whole = (made / "eye8-s5.webp").read_bytes()
     (made / "eye8-s5.webp").write_bytes(whole[: len(whole) // 2])
     write(made, "stranger", video(1, 5))
+    write(made, "torn", video(1, 5))
+    (made / "torn.json").write_text("{")
     given = argv(clips, tmp_path / "out", "--pair", "name", metrics="psnr,bad")
     given[given.index("--generated") + 1] = str(made)
     assert cli.main(given) == 3
     found = results(tmp_path / "out")
     reasons = {entry["clip"]: entry["reason"] for entry in found["failed"]}
     assert "no reference has its name" in reasons["stranger"]
+    assert "is no JSON" in reasons["torn"]
     assert "cannot be read" in reasons["eye8-s5"]
     assert "not finite" in reasons["eye0-s5"]  # the dark ones
     assert found["metrics"]["psnr"]["n"] == COUNT - 1
@@ -355,8 +379,9 @@ def test_what_clips_are_too_few_for_is_said(clips, tmp_path, capsys):
     given = argv(tmp_path, tmp_path / "one", metrics="shift")
     for path in (tmp_path / "made").glob("eye[2468]*"):
         path.unlink()
-    assert cli.main(given) == 0
-    assert results(tmp_path / "one")["metrics"]["shift"]["value"] is None
+    assert cli.main(given) == 3
+    record = results(tmp_path / "one")["metrics"]["shift"]
+    assert record["value"] is None and (record["n"], record["n_reference"]) == (1, COUNT)
     assert "has no value: too few clips" in capsys.readouterr().err
 
 

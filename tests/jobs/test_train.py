@@ -60,7 +60,10 @@ def test_trains_resumes_and_tells_what_it_does(command, tmp_path, capsys):
         (["--config.train.keep=1"], "at least 2"),
         (["--config.train.log_steps=-1"], "config.train.log_steps is -1; it must be at least 0"),
         (["--config.ema.decay=2"], "must be below 1"),
-        (["--config.eval.metrics=psnr,simm"], "Unknown metric 'simm'. Did you mean 'ssim'"),
+        (
+            ["--config.eval.metrics=psnr,simm"],
+            "Unknown metric of a video 'simm'. Did you mean 'ssim'",
+        ),
         (["--config.mesh.rules=(('(', 'fsdp'),)"], "mesh.rules: '(' is no regular expression"),
         (["--config.train.init_from=x"], "ToyTask cannot start from x"),
     ],

@@ -91,6 +91,10 @@ def test_constants():
         (lambda: ssim(jnp.zeros((8, 8, 1)), jnp.zeros((8, 8, 1))), "smaller than SSIM"),
         (lambda: psnr(jnp.zeros((4, 4, 1)), jnp.ones((4, 4, 1)), 0), "data_range is 0"),
         (lambda: ssim(jnp.zeros((16, 16, 1)), jnp.ones((16, 16, 1)), -1), "data_range is -1"),
+        (
+            lambda: psnr(np.zeros((4, 4, 1), np.uint8), np.ones((4, 4, 1), np.uint8)),
+            "say data_range",
+        ),
         (lambda: SSIM(window="gauss"), "Did you mean 'gaussian'"),
         (lambda: PSNR(identical="drop"), "Allowed: cap, skip"),
         (
