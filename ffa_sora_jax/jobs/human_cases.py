@@ -65,6 +65,8 @@ def run(args: argparse.Namespace) -> int:
     reference = clips.open_clips(
         args.reference, option="--reference", split=args.split, data_dir=args.data_dir
     )
+    for name, reason in sorted({**reference.failed, **generated.failed}.items()):
+        sys.stderr.write(f"left out: {name}: {reason}\n")
     chosen = choose(
         pairing.pair(generated, reference, args.pair).pairs, args.cases, seed=args.seed
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -49,6 +50,14 @@ def test_cases_are_blinded_and_the_key_finds_them(clips, tmp_path):
         made, _ = io.load_video(tmp_path / f"a/readers/{row['case']}.webp")
         real, _ = io.load_video(tmp_path / f"a/readers/{row['case']}.reference.webp")
         assert abs(int(made.mean()) - 9 * number) <= 1 and made.shape == real.shape
+
+
+def test_clips_whose_facts_cannot_be_read_are_named(clips, tmp_path, capsys):
+    shutil.copytree(clips, tmp_path / "clips")
+    (tmp_path / "clips/made/eye3-s0.json").write_text("{")
+    assert choose(tmp_path / "clips", tmp_path / "a") == 0
+    assert "left out: eye3-s0: " in capsys.readouterr().err
+    assert "eye3-s0" not in {row["generated"] for row in read(tmp_path / "a/key.csv")}
 
 
 def test_copies_of_real_clips_are_not_called_synthetic(clips, tmp_path):
